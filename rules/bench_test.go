@@ -50,7 +50,7 @@ func benchmarkJudge(b *testing.B, set *Set) {
 		alerts += len(v.Alerts)
 		n++
 	}
-	for range users * len(events) {
+	for range 4 * users * len(events) {
 		step()
 	}
 	n, alerts = 0, 0

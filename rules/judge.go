@@ -25,7 +25,7 @@ func (s *Set) advance(st *UserState, ev *Event) (ts *TypeState, lateBy int64) {
 		st.RunType, st.RunLength = ev.Type, 1
 	}
 	ts = st.typeState(ev.Type)
-	if ts.Rising > 0 && ev.Time < ts.Latest {
+	if ev.Time < ts.Latest { // Never so for a new type: its Latest is 0.
 		lateBy = ts.behind(ev.Time)
 	} else {
 		ts.Latest = ev.Time

@@ -279,25 +279,102 @@ rules:
 	}
 }
 
+// TestHorizon: an event removes the buckets of its own type that end at or before its time - horizon, in each series,
+// and no others.
+func TestHorizon(t *testing.T) {
+	set := mustParse(t, `
+lateness: 10s
+rules:
+  - {code: 1, kind: window_sum, types: [deposit], window: 30s, over: 1000}
+  - {code: 2, kind: window_sum, types: [deposit], window: 20s, resolution: 10s, over: 1000}`)
+	var user UserState
+	apply(t, set, &user, "withdraw", "1", 100)
+	for _, at := range []Time{100, 109, 110} {
+		apply(t, set, &user, "deposit", "1", at)
+	}
+	times := func() string {
+		var text string
+		for _, ts := range user.Types {
+			for _, series := range ts.Series {
+				for _, b := range series.Buckets {
+					text += fmt.Sprint(b.Time, "x", b.Count, " ")
+				}
+				text += "/ "
+			}
+		}
+		return text
+	}
+	for _, step := range []struct {
+		at   Time
+		want string
+	}{
+		{139, "100x1 109x1 110x1 139x1 / 100x2 110x1 130x1 / 100x1 / "},
+		{140, "109x1 110x1 139x1 140x1 / 100x2 110x1 130x1 140x1 / 100x1 / "},
+		{149, "110x1 139x1 140x1 149x1 / 110x1 130x1 140x2 / 100x1 / "},
+		{105, "105x1 110x1 139x1 140x1 149x1 / 100x1 110x1 130x1 140x2 / 100x1 / "},
+		{1000, "1000x1 / 1000x1 / 100x1 / "},
+	} {
+		apply(t, set, &user, "deposit", "1", step.at)
+		if got := times(); got != step.want {
+			t.Errorf("after %d: %s\nwant %s", step.at, got, step.want)
+		}
+	}
+}
+
+// TestReplay: Apply leaves the state that Judge does, over long random histories of one user.
+func TestReplay(t *testing.T) {
+	for seed := range uint64(20) {
+		random := rand.New(rand.NewPCG(seed, 9))
+		set := []*Set{Builtin(), mustParse(t, everyKind)}[seed%2]
+		var judged, applied UserState
+		var v Verdict
+		now := Time(0)
+		for range 1000 {
+			now += Time(random.IntN(20))
+			ev := event(t, set, []string{"deposit", "withdraw"}[random.IntN(2)], randomAmount(random), max(0, now-Time(random.IntN(100))))
+			set.Judge(&judged, &ev, &v)
+			set.Apply(&applied, &ev)
+		}
+		if !judged.Equal(&applied) {
+			t.Errorf("seed %d: judged %+v\napplied %+v", seed, judged, applied)
+		}
+	}
+}
+
 // TestJudgeAllocates: a user whose state has its size costs no memory, alerts included.
 func TestJudgeAllocates(t *testing.T) {
-	set := mustParse(t, everyKind)
+	set := mustParse(t, `
+rules:
+  - {code: 1, kind: amount, types: [deposit, withdraw], over: "100"}
+  - {code: 2, kind: streak, types: [withdraw], count: 3}
+  - {code: 3, kind: rising, types: [deposit], count: 2}
+  - {code: 4, kind: window_sum, types: [deposit, withdraw], window: 30s, over: 1000}
+  - {code: 5, kind: window_count, types: [deposit], window: 1m, resolution: 10s, at_least: 1}`)
 	var user UserState
 	var v Verdict
-	deposit, withdraw := event(t, set, "deposit", "99.50", 0), event(t, set, "withdraw", "101.25", 0)
-	step := func() {
-		deposit.Time += 3
-		withdraw.Time += 3
-		set.Judge(&user, &deposit, &v)
-		set.Judge(&user, &withdraw, &v)
+	var events []Event
+	for i, amount := range []string{"50.00", "99.5", "101.25", "7"} {
+		events = append(events, event(t, set, []string{"deposit", "withdraw"}[i/3], amount, 0))
 	}
-	for range 2000 {
-		step()
+	now, alerts := Time(0), map[int]int{}
+	history := func() {
+		for i := range 4000 {
+			ev := &events[i%len(events)]
+			now += 2
+			ev.Time = now - Time(i%7) // Late events too.
+			set.Judge(&user, ev, &v)
+			for j := range v.Alerts {
+				alerts[v.Alerts[j].Rule.Code]++
+			}
+		}
 	}
-	if n := testing.AllocsPerRun(1000, step); n != 0 {
-		t.Errorf("%v allocations for two events", n)
+	// AllocsPerRun rounds down, hence one long run after one that warms up.
+	if n := testing.AllocsPerRun(1, history); n != 0 {
+		t.Errorf("%v allocations in 4000 events", n)
 	}
-	if len(v.Alerts) == 0 {
-		t.Error("no alert was raised, so that alerts were not measured")
+	for _, code := range []int{1, 3, 4, 5} {
+		if alerts[code] == 0 {
+			t.Errorf("rule %d raised no alert, so that it was not measured", code)
+		}
 	}
 }
