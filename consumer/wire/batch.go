@@ -1,0 +1,183 @@
+package wire
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"math/bits"
+)
+
+// Header is a record's header to write. A nil value is null.
+type Header struct {
+	Key   string
+	Value []byte
+}
+
+// Batch is one record batch in the making, for one partition. Records are
+// encoded as they are appended; what only the producer knows (its id, epoch and
+// sequence, compression, checksum) is filled in when it is sent. One goroutine
+// at a time, and none while it is being sent.
+type Batch struct {
+	topic     string
+	partition int32
+	buf       []byte // Room for the header, then the records.
+	packed    []byte // The compressed batch of the last sending.
+	count     int32
+	firstTime int64
+	maxTime   int64
+}
+
+// NewBatch returns an empty batch.
+func NewBatch(topic string, partition int32) *Batch {
+	b := new(Batch)
+	b.Reset(topic, partition)
+	return b
+}
+
+// Reset empties the batch for another use and keeps its memory.
+func (b *Batch) Reset(topic string, partition int32) {
+	if cap(b.buf) < batchHeaderSize {
+		b.buf = make([]byte, batchHeaderSize, 16<<10)
+	}
+	b.buf = b.buf[:batchHeaderSize]
+	b.topic, b.partition = topic, partition
+	b.count, b.firstTime, b.maxTime = 0, 0, 0
+}
+
+// Topic returns the topic of the batch.
+func (b *Batch) Topic() string { return b.topic }
+
+// Partition returns the partition of the batch.
+func (b *Batch) Partition() int32 { return b.partition }
+
+// Count returns the number of records.
+func (b *Batch) Count() int { return int(b.count) }
+
+// Len returns the size of the batch in bytes, its header included, before
+// compression. This is what max.message.bytes of a topic speaks of.
+func (b *Batch) Len() int { return len(b.buf) }
+
+// Append adds a record. A nil key or value is null.
+func (b *Batch) Append(timeMillis int64, key, value []byte, headers ...Header) {
+	delta := b.admit(timeMillis)
+	size := 1 + varintSize(delta) + varintSize(int64(b.count)) + varbytesSize(key) + varbytesSize(value) + varintSize(int64(len(headers)))
+	for i := range headers {
+		size += varintSize(int64(len(headers[i].Key))) + len(headers[i].Key) + varbytesSize(headers[i].Value)
+	}
+	buf := binary.AppendVarint(b.buf, int64(size))
+	buf = append(buf, 0) // Attributes.
+	buf = binary.AppendVarint(buf, delta)
+	buf = binary.AppendVarint(buf, int64(b.count))
+	buf = appendVarbytes(buf, key)
+	buf = appendVarbytes(buf, value)
+	buf = binary.AppendVarint(buf, int64(len(headers)))
+	for i := range headers {
+		buf = binary.AppendVarint(buf, int64(len(headers[i].Key)))
+		buf = append(buf, headers[i].Key...)
+		buf = appendVarbytes(buf, headers[i].Value)
+	}
+	b.buf = buf
+	b.count++
+}
+
+// admit takes the timestamp of the next record into account and returns its
+// distance to the first.
+func (b *Batch) admit(timeMillis int64) (delta int64) {
+	if b.count == 0 {
+		b.firstTime, b.maxTime = timeMillis, timeMillis
+	}
+	b.maxTime = max(b.maxTime, timeMillis)
+	return timeMillis - b.firstTime
+}
+
+// Merge appends the records of o, which must be of the same partition and
+// stays as it is. Only what depends on the place in the batch is encoded anew.
+func (b *Batch) Merge(o *Batch) {
+	if o.topic != b.topic || o.partition != b.partition {
+		panic(fmt.Sprintf("wire: merge of a batch of %s/%d into one of %s/%d", o.topic, o.partition, b.topic, b.partition))
+	}
+	if b.count == 0 {
+		b.buf = append(b.buf[:batchHeaderSize], o.buf[batchHeaderSize:]...)
+		b.count, b.firstTime, b.maxTime = o.count, o.firstTime, o.maxTime
+		return
+	}
+	rest := o.buf[batchHeaderSize:]
+	for range o.count {
+		// These bytes were encoded by Append: they are well formed.
+		size, n := binary.Varint(rest)
+		record := rest[n : n+int(size)]
+		rest = rest[n+int(size):]
+		delta, n := binary.Varint(record[1:])
+		_, m := binary.Varint(record[1+n:])
+		tail := record[1+n+m:]
+
+		delta = b.admit(o.firstTime + delta)
+		buf := binary.AppendVarint(b.buf, int64(1+varintSize(delta)+varintSize(int64(b.count))+len(tail)))
+		buf = append(buf, record[0])
+		buf = binary.AppendVarint(buf, delta)
+		buf = binary.AppendVarint(buf, int64(b.count))
+		b.buf = append(buf, tail...)
+		b.count++
+	}
+}
+
+// identity is who sends a batch. noProducer stands for a producer without one.
+type identity struct {
+	producer int64
+	epoch    int16
+}
+
+var noProducer = identity{producer: -1, epoch: -1}
+
+// seal completes the batch and returns its bytes, valid until the batch is
+// changed or sealed again. The same arguments give the same bytes.
+func (b *Batch) seal(who identity, sequence int32, transactional bool, c Compression) ([]byte, error) {
+	out := b.buf
+	if c != None {
+		var err error
+		out, err = appendCompressed(append(b.packed[:0], b.buf[:batchHeaderSize]...), c, b.buf[batchHeaderSize:])
+		if err != nil {
+			return nil, partitionError("compress batch for", b.topic, b.partition, -1, err)
+		}
+		b.packed = out
+	}
+	attributes := uint16(c)
+	if transactional {
+		attributes |= attributeTransactional
+	}
+	e := binary.BigEndian
+	e.PutUint64(out, 0) // The broker assigns offsets.
+	e.PutUint32(out[batchLengthAt:], uint32(len(out)-batchPrefixSize))
+	e.PutUint32(out[batchLeaderEpochAt:], ^uint32(0))
+	out[batchMagicAt] = 2
+	e.PutUint16(out[batchAttributesAt:], attributes)
+	e.PutUint32(out[batchLastDeltaAt:], uint32(b.count-1))
+	e.PutUint64(out[batchFirstTimeAt:], uint64(b.firstTime))
+	e.PutUint64(out[batchMaxTimeAt:], uint64(b.maxTime))
+	e.PutUint64(out[batchProducerIDAt:], uint64(who.producer))
+	e.PutUint16(out[batchEpochAt:], uint16(who.epoch))
+	e.PutUint32(out[batchSequenceAt:], uint32(sequence))
+	e.PutUint32(out[batchCountAt:], uint32(b.count))
+	e.PutUint32(out[batchCRCAt:], crc32.Checksum(out[batchAttributesAt:], castagnoli))
+	return out, nil
+}
+
+// varintSize returns the length of a zigzag varint.
+func varintSize(v int64) int {
+	return (bits.Len64(uint64(v<<1)^uint64(v>>63)|1) + 6) / 7
+}
+
+func varbytesSize(b []byte) int {
+	if b == nil {
+		return 1
+	}
+	return varintSize(int64(len(b))) + len(b)
+}
+
+func appendVarbytes(dst, b []byte) []byte {
+	if b == nil {
+		return append(dst, 1) // The varint of -1.
+	}
+	dst = binary.AppendVarint(dst, int64(len(b)))
+	return append(dst, b...)
+}

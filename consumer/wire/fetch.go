@@ -1,0 +1,193 @@
+package wire
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+
+	kafka "github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+)
+
+// Defaults of FetchOptions.
+const (
+	DefaultFetchBytesMax        = 1 << 20
+	DefaultFetchWaitMax         = 500 * time.Millisecond
+	DefaultDecompressedBytesMax = 64 << 20
+)
+
+// FetchOptions configures a Fetcher.
+type FetchOptions struct {
+	// BytesMax bounds the record batches of one answer, as they are in the log.
+	// A single batch that is larger still arrives whole.
+	BytesMax int32
+	// BytesMin is how much the broker waits for, at most WaitMax; default 1.
+	BytesMin int32
+	// WaitMax is how long the broker waits for BytesMin.
+	WaitMax time.Duration
+	// Committed hides records of aborted transactions and of open ones
+	// (read_committed).
+	Committed bool
+	// DecompressedBytesMax bounds what one record batch may decompress to.
+	DecompressedBytesMax int
+}
+
+func (o FetchOptions) withDefaults() FetchOptions {
+	if o.BytesMax <= 0 {
+		o.BytesMax = DefaultFetchBytesMax
+	}
+	if o.BytesMin <= 0 {
+		o.BytesMin = 1
+	}
+	if o.WaitMax <= 0 {
+		o.WaitMax = DefaultFetchWaitMax
+	}
+	if o.DecompressedBytesMax <= 0 {
+		o.DecompressedBytesMax = DefaultDecompressedBytesMax
+	}
+	return o
+}
+
+// Fetcher reads one partition. It owns its buffers: one goroutine at a time.
+type Fetcher struct {
+	// The partition's marks in the last answer, -1 before the first and where
+	// the broker did not know: HighWatermark is the end of what is replicated,
+	// LastStable the end of what a read_committed reader sees, LogStart the
+	// first offset kept.
+	HighWatermark, LastStable, LogStart int64
+
+	client    *Client
+	topic     string
+	partition int32
+	options   FetchOptions
+	request   []byte // Reused; nil after an error.
+	answer    []byte // Reused; nil after an error.
+	reader    recordReader
+}
+
+// NewFetcher returns a reader of a partition. It holds no connection.
+func (c *Client) NewFetcher(topic string, partition int32, o FetchOptions) *Fetcher {
+	o = o.withDefaults()
+	return &Fetcher{
+		HighWatermark: -1, LastStable: -1, LogStart: -1,
+		client: c, topic: topic, partition: partition, options: o,
+		reader: recordReader{committed: o.Committed, expand: decompressor{limit: o.DecompressedBytesMax}},
+	}
+}
+
+// Fetch asks for records from offset on, waiting at most WaitMax for some, and
+// calls fn for each visible one in the order of offsets. next is the offset to
+// fetch from then: past what is invisible, so that it may move though fn was
+// not called. An error of fn ends the call and is returned as it is, with next
+// the offset of the record that fn refused.
+//
+// Other errors are a *PartitionError, next being the first offset not handed
+// over. Fetch does not try again by itself.
+func (f *Fetcher) Fetch(ctx context.Context, offset int64, fn func(*Record) error) (next int64, err error) {
+	var records []byte
+	err = f.client.askLeader(ctx, f.topic, f.partition, func(ctx context.Context, broker int32) error {
+		records, err = f.fetch(ctx, broker, offset)
+		return err
+	})
+	if err != nil {
+		return offset, f.wrap(offset, err)
+	}
+	next, err = f.reader.read(records, offset, fn)
+	if err != nil && !f.reader.refused {
+		err = f.wrap(next, err)
+	}
+	return next, err
+}
+
+func (f *Fetcher) wrap(offset int64, err error) error {
+	return partitionError("fetch", f.topic, f.partition, offset, err)
+}
+
+// fetch returns the record batches of one answer, which alias f.answer.
+func (f *Fetcher) fetch(ctx context.Context, broker int32, offset int64) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, f.options.WaitMax+f.client.options.RequestTimeout)
+	defer cancel()
+	x := f.encode(offset)
+	x.broker, x.into = broker, f.answer
+	f.request, f.answer = nil, nil // Abandoned if the round trip fails.
+	x.finish()
+	a, err := f.client.roundTripWithin(ctx, x)
+	if err != nil {
+		return nil, err
+	}
+	f.request, f.answer = x.frame, a.body
+	return f.decode(a.body)
+}
+
+// fetchVersion is the newest without flexible fields and topic ids, which
+// Kafka from 2.3 to 4.x speaks.
+const fetchVersion = 11
+
+func (f *Fetcher) encode(offset int64) *rawExchange {
+	x := f.client.request(f.request, protocol.Fetch, fetchVersion, false)
+	b := appendInt32(x.frame, -1) // No replica.
+	b = appendInt32(b, int32(f.options.WaitMax.Milliseconds()))
+	b = appendInt32(b, f.options.BytesMin)
+	// The limit of the request is above the one of its only partition: kfake
+	// forgets the aborted transactions of what it cuts here.
+	b = appendInt32(b, int32(min(2*int64(f.options.BytesMax), math.MaxInt32)))
+	if f.options.Committed {
+		b = append(b, 1)
+	} else {
+		b = append(b, 0)
+	}
+	b = appendInt32(b, 0)  // No session.
+	b = appendInt32(b, -1) // Nor the wish for one.
+	b = appendInt32(b, 1)
+	b = appendString(b, f.topic)
+	b = appendInt32(b, 1)
+	b = appendInt32(b, f.partition)
+	b = appendInt32(b, -1) // Leader epoch unknown.
+	b = appendInt64(b, offset)
+	b = appendInt64(b, -1) // Log start: for followers.
+	b = appendInt32(b, f.options.BytesMax)
+	b = appendInt32(b, 0)         // Forgotten topics of a session.
+	x.frame = appendString(b, "") // Rack.
+	return x
+}
+
+// decode reads a Fetch answer of version 11 about one partition, sets the
+// marks and the aborted transactions, and returns the record batches.
+func (f *Fetcher) decode(body []byte) ([]byte, error) {
+	d := decoder{rest: body}
+	d.int32() // Throttle time.
+	if code := d.int16(); code != 0 && !d.bad {
+		return nil, kafka.Error(code)
+	}
+	d.int32() // Session.
+	topics := d.int32()
+	topic := d.string()
+	partitions := d.int32()
+	partition := d.int32()
+	if err := d.err("fetch"); err != nil {
+		return nil, err
+	}
+	if topics != 1 || partitions != 1 || string(topic) != f.topic || partition != f.partition {
+		return nil, fmt.Errorf("%w: fetch answer is about %s/%d", ErrMalformed, topic, partition)
+	}
+	code := d.int16()
+	f.HighWatermark, f.LastStable, f.LogStart = d.int64(), d.int64(), d.int64()
+	f.reader.aborted = f.reader.aborted[:0]
+	for n := d.count(16); n > 0; n-- {
+		f.reader.aborted = append(f.reader.aborted, abortedTransaction{d.int64(), d.int64()})
+	}
+	d.int32() // Preferred read replica.
+	if err := d.err("fetch"); err != nil {
+		return nil, err
+	}
+	if code != 0 {
+		return nil, kafka.Error(code)
+	}
+	size := d.int32()
+	if size == -1 {
+		size = 0
+	}
+	records := d.take(int(size))
+	return records, d.err("fetch")
+}

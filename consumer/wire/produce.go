@@ -1,0 +1,283 @@
+package wire
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	kafka "github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+)
+
+// produceVersion is the newest without flexible fields (Kafka 2.4). From 12 on
+// a transactional Produce would follow the second transaction protocol.
+const produceVersion = 8
+
+// requestBytesMax bounds the batches of one Produce request that has more than
+// one; a broker takes 100 MiB by default (socket.request.max.bytes).
+const requestBytesMax = 16 << 20
+
+// sealed is a batch as it is sent: the bytes stay the same however often.
+type sealed struct {
+	batch *Batch
+	bytes []byte
+}
+
+// producing is one call that writes batches.
+type producing struct {
+	client        *Client
+	transactional string // The transactional id, empty without a transaction.
+	lost          func() // Called when a request or its answer may be lost.
+}
+
+// Produce writes batches without a transaction and waits for all replicas in
+// sync (acks=all). A batch whose answer was lost is sent again, so it may be in
+// the log twice. Several batches of one partition are written in their order.
+// Empty batches are left out.
+func (c *Client) Produce(ctx context.Context, compression Compression, batches []*Batch) error {
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
+	p := producing{client: c, lost: func() {}}
+	for _, round := range rounds(batches) {
+		pending := make([]sealed, 0, len(round))
+		for _, b := range round {
+			bytes, err := b.seal(noProducer, -1, false, compression)
+			if err != nil {
+				return err
+			}
+			pending = append(pending, sealed{b, bytes})
+		}
+		if err := p.send(ctx, pending); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type topicPartition struct {
+	topic     string
+	partition int32
+}
+
+// rounds groups batches so that no round has two of one partition and a
+// partition's batches keep their order.
+func rounds(batches []*Batch) [][]*Batch {
+	var rounds [][]*Batch
+	seen := make(map[topicPartition]int, len(batches))
+	for _, b := range batches {
+		if b.Count() == 0 {
+			continue
+		}
+		k := topicPartition{b.topic, b.partition}
+		n := seen[k]
+		seen[k] = n + 1
+		if n == len(rounds) {
+			rounds = append(rounds, nil)
+		}
+		rounds[n] = append(rounds[n], b)
+	}
+	return rounds
+}
+
+// send writes batches of different partitions until all are in the log. What
+// was not acknowledged is sent again with the same bytes, and so with the same
+// sequence number: within an open transaction the broker then drops what it
+// has already.
+func (p *producing) send(ctx context.Context, pending []sealed) error {
+	var b backoff
+	for {
+		results := p.attempt(ctx, pending)
+		var again []sealed
+		var temporary error
+		for i, err := range results {
+			switch {
+			case err == nil:
+				continue
+			case Classify(err) != Retry:
+				return err
+			}
+			if temporary == nil {
+				temporary = err
+			}
+			again = append(again, pending[i])
+		}
+		if temporary == nil {
+			return nil
+		}
+		if err := b.wait(ctx, temporary); err != nil {
+			return err
+		}
+		pending = again
+	}
+}
+
+// attempt sends each batch once and returns what became of each.
+func (p *producing) attempt(ctx context.Context, pending []sealed) []error {
+	results := make([]error, len(pending))
+	var requests []produceRequest
+	open := make(map[int32]int) // Broker to the request that has room.
+	for i, s := range pending {
+		broker, err := p.client.leader(ctx, s.batch.topic, s.batch.partition)
+		if err != nil {
+			results[i] = err
+			continue
+		}
+		n, ok := open[broker]
+		if !ok || requests[n].size+len(s.bytes) > requestBytesMax {
+			n = len(requests)
+			open[broker] = n
+			requests = append(requests, produceRequest{broker: broker})
+		}
+		requests[n].add(i, s)
+	}
+	if len(requests) == 1 {
+		p.exchange(ctx, &requests[0], results)
+		return results
+	}
+	var wait sync.WaitGroup
+	for i := range requests {
+		wait.Go(func() { p.exchange(ctx, &requests[i], results) })
+	}
+	wait.Wait()
+	return results
+}
+
+// produceRequest is what goes to one broker at once.
+type produceRequest struct {
+	broker  int32
+	size    int
+	batches []addressed
+}
+
+// addressed is a batch with its place in the results.
+type addressed struct {
+	sealed
+	index int
+}
+
+func (r *produceRequest) add(i int, s sealed) {
+	r.size += len(s.bytes)
+	r.batches = append(r.batches, addressed{s, i})
+}
+
+// exchange sends one request and writes the results of its batches only.
+func (p *producing) exchange(ctx context.Context, r *produceRequest, results []error) {
+	codes, err := p.ask(ctx, r)
+	if err != nil && !isCode(err) {
+		p.lost()
+	}
+	for i, s := range r.batches {
+		e := err
+		if e == nil {
+			e = produceError(codes[i])
+		}
+		if e == nil {
+			continue
+		}
+		if movedLeader(e) {
+			p.client.leaders.forget(s.batch.topic)
+		}
+		results[s.index] = partitionError("produce", s.batch.topic, s.batch.partition, -1, e)
+	}
+}
+
+func produceError(code int16) error {
+	switch e := kafka.Error(code); e {
+	case 0, kafka.DuplicateSequenceNumber: // 46: an earlier copy has arrived.
+		return nil
+	case kafka.MessageSizeTooLarge, kafka.RecordListTooLarge:
+		return fmt.Errorf("%w: %w", ErrBatchTooLarge, e)
+	default:
+		return e
+	}
+}
+
+// ask returns the codes of the batches in their order.
+func (p *producing) ask(ctx context.Context, r *produceRequest) ([]int16, error) {
+	c := p.client
+	slices.SortStableFunc(r.batches, func(a, b addressed) int { return strings.Compare(a.batch.topic, b.batch.topic) })
+	buf, _ := c.buffers.Get().(*[]byte)
+	if buf == nil {
+		buf = new([]byte)
+	}
+	x := c.request(slices.Grow((*buf)[:0], r.size+64*len(r.batches)+256), protocol.Produce, produceVersion, false)
+	x.frame = appendProduce(x.frame, p.transactional, c.options.RequestTimeout/2, r.batches)
+	body, err := c.askRaw(ctx, r.broker, x)
+	if err != nil {
+		return nil, err // The buffer is lost: kafka-go may still be sending it.
+	}
+	*buf = x.frame
+	c.buffers.Put(buf)
+	return decodeProduce(body, r.batches)
+}
+
+// appendProduce encodes a Produce request of version 8. The batches are in the
+// order of their topics.
+func appendProduce(b []byte, transactional string, timeout time.Duration, batches []addressed) []byte {
+	if transactional == "" {
+		b = appendInt16(b, -1)
+	} else {
+		b = appendString(b, transactional)
+	}
+	b = appendInt16(b, -1) // Acknowledged by all replicas in sync.
+	b = appendInt32(b, int32(timeout.Milliseconds()))
+	topicsAt, topics := len(b), 0
+	b = appendInt32(b, 0)
+	for len(batches) > 0 {
+		n := 1
+		for n < len(batches) && batches[n].batch.topic == batches[0].batch.topic {
+			n++
+		}
+		b = appendString(b, batches[0].batch.topic)
+		b = appendInt32(b, int32(n))
+		for _, s := range batches[:n] {
+			b = appendInt32(b, s.batch.partition)
+			b = appendInt32(b, int32(len(s.bytes)))
+			b = append(b, s.bytes...)
+		}
+		batches = batches[n:]
+		topics++
+	}
+	binary.BigEndian.PutUint32(b[topicsAt:], uint32(topics))
+	return b
+}
+
+// decodeProduce reads a Produce answer of version 8 about the given batches.
+func decodeProduce(body []byte, batches []addressed) ([]int16, error) {
+	d := decoder{rest: body}
+	found := make(map[topicPartition]int16, len(batches))
+	for n := d.count(6); n > 0 && !d.bad; n-- {
+		topic := string(d.string())
+		for m := d.count(36); m > 0 && !d.bad; m-- {
+			partition := d.int32()
+			code := d.int16()
+			d.int64() // Base offset.
+			d.int64() // Append time.
+			d.int64() // Log start.
+			for k := d.count(6); k > 0 && !d.bad; k-- {
+				d.int32() // Index of a refused record.
+				d.string()
+			}
+			d.string() // Message: the code says it.
+			found[topicPartition{topic, partition}] = code
+		}
+	}
+	d.int32() // Throttle time.
+	if err := d.err("produce"); err != nil {
+		return nil, err
+	}
+	codes := make([]int16, len(batches))
+	for i, s := range batches {
+		code, ok := found[topicPartition{s.batch.topic, s.batch.partition}]
+		if !ok {
+			return nil, errors.Join(ErrMalformed, fmt.Errorf("produce answer leaves out %s/%d", s.batch.topic, s.batch.partition))
+		}
+		codes[i] = code
+	}
+	return codes, nil
+}
