@@ -1,0 +1,209 @@
+package state
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/lapwing/lapwing/rules"
+)
+
+// decodeHead reads everything of a record but its state, whose bytes it returns.
+// So a record of another incarnation is recognised without decoding it.
+func (c *codec) decodeHead(b []byte) (r Record, state []byte, err error) {
+	if len(b) == 0 {
+		return r, nil, fmt.Errorf("%w: empty record", ErrCorrupt)
+	}
+	if b[0] != recordVersion {
+		return r, nil, fmt.Errorf("%w: record version %d is not known, a newer Lapwing may have written it", ErrCorrupt, b[0])
+	}
+	in := input{b: b[1:]}
+	incarnation := in.uvarint(math.MaxUint32, "incarnation")
+	lane := in.uvarint(math.MaxInt32, "lane")
+	tag := in.uvarint(math.MaxInt64, "tag")
+	if in.err != nil {
+		return r, nil, in.err
+	}
+	r.Incarnation, r.Lane, r.Tag = uint32(incarnation), int32(lane), int64(tag)
+	return r, in.b, checkHead(r.Lane, r.Tag)
+}
+
+// decodeState reads the state that makes up all of b.
+func (c *codec) decodeState(b []byte, st *rules.UserState) error {
+	in := input{b: b}
+	*st = rules.UserState{}
+	if run := in.uvarint(math.MaxUint64, "run length"); run > 0 {
+		if typ, known := c.decodeType(&in); known {
+			st.RunType, st.RunLength = typ, run
+		}
+	}
+	types := int(in.uvarint(rules.TypesMax, "number of types"))
+	if types > 0 {
+		st.Types = make([]rules.TypeState, 0, min(types, c.types.Len()))
+	}
+	var latest rules.Time
+	for i := range types {
+		typ, known := c.decodeType(&in)
+		if i == 0 {
+			latest = rules.Time(in.uvarint(math.MaxInt64, "latest time"))
+		} else if latest += rules.Time(in.varint()); latest < 0 {
+			in.fail("latest time is negative")
+		}
+		t := rules.TypeState{Type: typ, Latest: latest}
+		in.typeState(&t)
+		if in.err != nil {
+			return in.err
+		}
+		if !known {
+			continue
+		}
+		at, again := slices.BinarySearchFunc(st.Types, typ, func(t rules.TypeState, typ rules.Type) int { return int(t.Type) - int(typ) })
+		if again {
+			return fmt.Errorf("%w: type %q is there twice", ErrCorrupt, c.types.Name(typ))
+		}
+		st.Types = slices.Insert(st.Types, at, t)
+	}
+	if in.err != nil {
+		return in.err
+	}
+	if len(in.b) > 0 {
+		return fmt.Errorf("%w: %d bytes after the record", ErrCorrupt, len(in.b))
+	}
+	return checkState(st, c.types.Len())
+}
+
+// decodeType reads the identity of a type; known says whether it is configured.
+func (c *codec) decodeType(in *input) (typ rules.Type, known bool) {
+	code := in.uvarint(uint64(len(codedNames)-1), "type code")
+	if code != codeNamed {
+		return c.coded[code].typ, c.coded[code].known
+	}
+	name := in.bytes(int(in.uvarint(rules.TypeNameBytesMax, "length of a type name")))
+	if in.err == nil && (len(name) == 0 || slices.Contains(codedNames[:], string(name))) {
+		in.fail("type name that is empty or has a code")
+	}
+	return c.types.Lookup(name)
+}
+
+// typeState reads what follows the latest time of a type.
+func (in *input) typeState(t *rules.TypeState) {
+	t.Rising = in.uvarint(math.MaxUint64, "rising run")
+	t.Last = make([]rules.Amount, min(t.Rising, rules.LastMax))
+	for i := range t.Last {
+		t.Last[i] = in.amount()
+	}
+	resolution, more := int64(1), true
+	for more && in.err == nil {
+		var n uint64
+		n, more = in.flagged("number of buckets")
+		if len(t.Series) > 0 {
+			resolution = int64(in.uvarint(math.MaxInt64, "resolution"))
+		}
+		if n > rules.BucketsMax {
+			in.fail("too many buckets")
+		}
+		t.Series = append(t.Series, rules.Series{Resolution: resolution, Buckets: in.buckets(n, t.Latest)})
+	}
+}
+
+// buckets reads n buckets, which are stored newest first.
+func (in *input) buckets(n uint64, latest rules.Time) []rules.Bucket {
+	if in.err != nil || n == 0 {
+		return nil
+	}
+	const bucketBytesMin = 2 // so the allocation is bounded by the input
+	if n > uint64(len(in.b)/bucketBytesMin) {
+		in.fail("more buckets than bytes")
+		return nil
+	}
+	buckets := make([]rules.Bucket, n)
+	for i := len(buckets) - 1; i >= 0; i-- {
+		age, several := in.flagged("age of a bucket")
+		if age > uint64(latest) {
+			in.fail("bucket before time 0")
+			return nil
+		}
+		latest -= rules.Time(age)
+		count := uint64(1)
+		if several {
+			if count = in.uvarint(math.MaxUint64, "count of a bucket"); count < 2 {
+				in.fail("several events in a bucket are less than 2")
+			}
+		}
+		buckets[i] = rules.Bucket{Time: latest, Sum: in.amount(), Count: count}
+		if in.err != nil {
+			return nil
+		}
+	}
+	return buckets
+}
+
+// input reads the parts of a record. After the first failure err is set and
+// every further read gives zero.
+type input struct {
+	b   []byte
+	err error
+}
+
+// fail notes the first failure.
+func (in *input) fail(what string) {
+	if in.err == nil {
+		in.err = fmt.Errorf("%w: %s", ErrCorrupt, what)
+	}
+	in.b = nil
+}
+
+// uvarint reads a number up to limit in its shortest form.
+func (in *input) uvarint(limit uint64, what string) uint64 {
+	if len(in.b) > 0 && in.b[0] < 0x80 && uint64(in.b[0]) <= limit {
+		v := uint64(in.b[0])
+		in.b = in.b[1:]
+		return v
+	}
+	v, n := binary.Uvarint(in.b)
+	if n <= 0 || v > limit || n > 1 && in.b[n-1] == 0 {
+		in.fail("bad " + what)
+		return 0
+	}
+	in.b = in.b[n:]
+	return v
+}
+
+// varint reads a signed number in its shortest form.
+func (in *input) varint() int64 {
+	v := in.uvarint(math.MaxUint64, "time difference")
+	return int64(v>>1) ^ -int64(v&1)
+}
+
+// flagged reads a number below 2^63 and a flag.
+func (in *input) flagged(what string) (uint64, bool) {
+	v := in.uvarint(math.MaxUint64, what)
+	return v >> 1, v&1 == 1
+}
+
+// bytes reads n bytes, which alias the input.
+func (in *input) bytes(n int) []byte {
+	if n > len(in.b) {
+		in.fail("record is cut")
+		return nil
+	}
+	v := in.b[:n]
+	in.b = in.b[n:]
+	return v
+}
+
+// amount reads an amount.
+func (in *input) amount() rules.Amount {
+	if in.err != nil {
+		return rules.Amount{}
+	}
+	v, rest, err := rules.DecodeAmount(in.b)
+	if err != nil {
+		in.err = fmt.Errorf("%w: %w", ErrCorrupt, err)
+		in.b = nil
+		return rules.Amount{}
+	}
+	in.b = rest
+	return v
+}
