@@ -1,0 +1,198 @@
+package consumertest
+
+import (
+	"bufio"
+	"errors"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// lineServer answers each line with its name and the line, and keeps what it got.
+type lineServer struct {
+	addr string
+	mu   sync.Mutex
+	got  []string
+}
+
+func newLineServer(t *testing.T, name string) *lineServer {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &lineServer{addr: listener.Addr().String()}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() {
+				defer conn.Close()
+				lines := bufio.NewScanner(conn)
+				for lines.Scan() {
+					s.mu.Lock()
+					s.got = append(s.got, lines.Text())
+					s.mu.Unlock()
+					_, _ = conn.Write([]byte(name + " " + lines.Text() + "\n"))
+				}
+			})
+		}
+	})
+	t.Cleanup(func() { listener.Close(); wg.Wait() })
+	return s
+}
+
+func (s *lineServer) lines() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.Join(s.got, " ")
+}
+
+func (s *lineServer) waitLines(t *testing.T, want string) {
+	t.Helper()
+	for deadline := time.Now().Add(5 * time.Second); s.lines() != want; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the server got %q, want %q", s.lines(), want)
+		}
+	}
+}
+
+// lineClient is a connection to the line server.
+type lineClient struct {
+	net.Conn
+	reader *bufio.Reader
+}
+
+func dialLine(t *testing.T, addr string) *lineClient {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return &lineClient{conn, bufio.NewReader(conn)}
+}
+
+// ask sends a line and returns the reply; an error is that of the connection, or a timeout after a moment.
+func (c *lineClient) ask(line string, wait time.Duration) (string, error) {
+	if _, err := c.Write([]byte(line + "\n")); err != nil {
+		return "", err
+	}
+	_ = c.SetReadDeadline(time.Now().Add(wait))
+	reply, err := c.reader.ReadString('\n')
+	return strings.TrimSpace(reply), err
+}
+
+func (c *lineClient) mustAsk(t *testing.T, line, want string) {
+	t.Helper()
+	if got, err := c.ask(line, 5*time.Second); err != nil || got != want {
+		t.Fatalf("ask(%s) = %q, %v, want %q", line, got, err, want)
+	}
+}
+
+const brief = 100 * time.Millisecond
+
+func TestProxyPassRefuseSwap(t *testing.T) {
+	a, b := newLineServer(t, "a"), newLineServer(t, "b")
+	p := NewProxy(t, a.addr)
+	c := dialLine(t, p.Addr())
+	c.mustAsk(t, "1", "a 1")
+	p.Refuse()
+	if _, err := c.ask("2", 5*time.Second); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a refusing proxy kept the connection: %v", err)
+	}
+	if conn, err := net.Dial("tcp", p.Addr()); err == nil {
+		conn.Close()
+		t.Error("a refusing proxy took a connection")
+	}
+	p.Pass()
+	c = dialLine(t, p.Addr())
+	c.mustAsk(t, "3", "a 3")
+	p.SetTarget(b.addr)
+	if _, err := c.ask("4", 5*time.Second); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a swap kept the connection: %v", err)
+	}
+	dialLine(t, p.Addr()).mustAsk(t, "5", "b 5")
+	a.waitLines(t, "1 3")
+	if p.Accepted() != 3 {
+		t.Errorf("Accepted = %d, want 3", p.Accepted())
+	}
+}
+
+func TestProxyBlackHole(t *testing.T) {
+	a := newLineServer(t, "a")
+	p := NewProxy(t, a.addr)
+	c := dialLine(t, p.Addr())
+	c.mustAsk(t, "1", "a 1")
+	p.BlackHole()
+	if _, err := c.ask("2", brief); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a black hole answered, or closed: %v", err)
+	}
+	p.Pass()
+	c.mustAsk(t, "3", "a 3")
+	a.waitLines(t, "1 3")
+}
+
+func TestProxyDelay(t *testing.T) {
+	p := NewProxy(t, newLineServer(t, "a").addr)
+	c := dialLine(t, p.Addr())
+	p.Delay(brief)
+	start := time.Now()
+	c.mustAsk(t, "1", "a 1")
+	if took := time.Since(start); took < 2*brief {
+		t.Errorf("a request and its reply took %v, want at least %v", took, 2*brief)
+	}
+}
+
+func TestProxyDropsAndCutsReplies(t *testing.T) {
+	a := newLineServer(t, "a")
+	p := NewProxy(t, a.addr)
+	c := dialLine(t, p.Addr())
+	p.DropReplies()
+	if _, err := c.ask("1", brief); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the reply was not dropped: %v", err)
+	}
+	a.waitLines(t, "1")
+	p.CutReplies(1)
+	if _, err := c.ask("2", 5*time.Second); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the connection was not cut: %v", err)
+	}
+	dialLine(t, p.Addr()).mustAsk(t, "3", "a 3")
+	a.waitLines(t, "1 2 3")
+}
+
+func TestProxyCutsAfterBytes(t *testing.T) {
+	a := newLineServer(t, "a")
+	p := NewProxy(t, a.addr)
+	c := dialLine(t, p.Addr())
+	p.CutAfterBytes(4) // lines of two bytes: the second is cut off
+	c.mustAsk(t, "1", "a 1")
+	if _, err := c.ask("2", 5*time.Second); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the connection was not cut: %v", err)
+	}
+	dialLine(t, p.Addr()).mustAsk(t, "3", "a 3")
+	a.waitLines(t, "1 3")
+}
+
+// TestProxyHolds is the slow connection: its client goes away, a later connection is served, then its request arrives.
+func TestProxyHolds(t *testing.T) {
+	a := newLineServer(t, "a")
+	p := NewProxy(t, a.addr)
+	c := dialLine(t, p.Addr())
+	c.mustAsk(t, "1", "a 1")
+	p.Hold()
+	if _, err := c.ask("late", brief); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a held connection answered, or closed: %v", err)
+	}
+	c.Close()
+	dialLine(t, p.Addr()).mustAsk(t, "2", "a 2")
+	a.waitLines(t, "1 2")
+	p.Release()
+	a.waitLines(t, "1 2 late")
+}
