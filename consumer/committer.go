@@ -1,0 +1,266 @@
+package consumer
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/lapwing/lapwing/consumer/wire"
+)
+
+// committer commits what the lanes of a generation have ready, one transaction after the other. It runs as one
+// goroutine; register, unregister and barrier are for the lanes.
+type committer struct {
+	engine   *Engine
+	producer *wire.Producer // nil at least once
+	member   wire.Member
+	onLost   func(error) // the generation must end: ownership is lost, or nothing can mend the error
+
+	ready chan struct{} // something to commit
+
+	mu      sync.Mutex
+	tenures []*tenure
+	busy    chan struct{} // closed when the current transaction, and what mends a failed one, is over; nil: idle
+}
+
+func newCommitter(e *Engine, member wire.Member, onLost func(error)) *committer {
+	c := &committer{engine: e, producer: e.producer, member: member, onLost: onLost, ready: make(chan struct{}, 1), busy: make(chan struct{})}
+	return c
+}
+
+// wake says that a parcel has something.
+func (c *committer) wake() {
+	select {
+	case c.ready <- struct{}{}:
+	default:
+	}
+}
+
+func (c *committer) register(t *tenure) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.tenures = append(c.tenures, t)
+}
+
+func (c *committer) unregister(t *tenure) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.tenures = slices.DeleteFunc(c.tenures, func(o *tenure) bool { return o == t })
+}
+
+// barrier waits until no transaction is under way or in doubt. A lane's start reads C after it: otherwise this could
+// happen: the former tenure's parcel is taken; the lane starts again and reads C, which is stable, since the offsets
+// are not in the transaction yet; the transaction commits; the lane judges the same events again.
+func (c *committer) barrier(ctx context.Context) error {
+	c.mu.Lock()
+	busy := c.busy
+	c.mu.Unlock()
+	if busy == nil {
+		return nil
+	}
+	select {
+	case <-busy:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// run commits until stop is closed and nothing is left. The producer id is taken first: it ends whatever transaction
+// of a former generation is still open.
+func (c *committer) run(ctx context.Context, stop <-chan struct{}) {
+	defer c.idle()
+	if !c.mend(ctx) {
+		return
+	}
+	c.idle()
+	for {
+		select {
+		case <-c.ready:
+		case <-stop:
+			for c.once(ctx) {
+			}
+			return
+		case <-ctx.Done():
+			return
+		}
+		if c.once(ctx) && c.engine.options.TransactionPause > 0 {
+			pause(ctx, stop, c.engine.options.TransactionPause)
+			c.wake() // more may have come meanwhile
+		}
+	}
+}
+
+func pause(ctx context.Context, stop <-chan struct{}, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-stop:
+	case <-ctx.Done():
+	}
+}
+
+// idle marks the end of a transaction.
+func (c *committer) idle() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.busy != nil {
+		close(c.busy)
+		c.busy = nil
+	}
+}
+
+// load is a parcel in a transaction.
+type load struct {
+	tenure *tenure
+	parcel *parcel
+}
+
+// once runs one transaction and reports whether it committed anything.
+func (c *committer) once(ctx context.Context) bool {
+	c.mu.Lock()
+	var loads []load
+	for _, t := range c.tenures {
+		if p := t.take(); p != nil {
+			loads = append(loads, load{t, p})
+		}
+	}
+	if len(loads) > 0 {
+		c.busy = make(chan struct{})
+	}
+	c.mu.Unlock()
+	if len(loads) == 0 {
+		return false
+	}
+	defer c.idle()
+
+	start := time.Now()
+	if err := c.commit(ctx, loads); err != nil {
+		c.fail(ctx, loads, err)
+		return false
+	}
+	m := c.engine.metrics
+	m.transactions.WithLabelValues("committed").Inc()
+	m.transactionSeconds.Observe(time.Since(start).Seconds())
+	events := 0
+	for _, l := range loads {
+		events += l.parcel.counts.events
+		c.engine.count(&l.parcel.counts)
+		l.tenure.settle()
+	}
+	m.transactionEvents.Observe(float64(events))
+	return true
+}
+
+func (c *committer) commit(ctx context.Context, loads []load) error {
+	offsets := make(map[int32]wire.OffsetMeta, len(loads))
+	metadata := c.engine.layout.commitMetadata()
+	for _, l := range loads {
+		offsets[l.tenure.lane] = wire.OffsetMeta{Offset: l.parcel.to, Metadata: metadata}
+	}
+	batches := c.gather(loads)
+	input := c.engine.options.Input
+	if c.producer != nil {
+		return c.producer.Commit(ctx, &wire.Transaction{
+			Batches: batches, Member: c.member, Offsets: []wire.TopicOffsets{{Topic: input, Partitions: offsets}},
+		})
+	}
+	client := c.engine.options.Client
+	if err := client.Produce(ctx, c.engine.options.Compression, batches); err != nil {
+		return err
+	}
+	return client.CommitOffsets(ctx, c.member, input, offsets)
+}
+
+// gather joins the batches that go to the same partition, as far as one record batch may hold them.
+func (c *committer) gather(loads []load) []*wire.Batch {
+	type destination struct {
+		topic     string
+		partition int32
+	}
+	limit := c.engine.batchBytes()
+	last := make(map[destination]*wire.Batch)
+	var batches []*wire.Batch
+	for _, l := range loads {
+		for _, b := range l.parcel.batches {
+			if b.Count() == 0 {
+				continue
+			}
+			d := destination{b.Topic(), b.Partition()}
+			if first := last[d]; first != nil && first.Len()+b.Len() <= limit {
+				first.Merge(b)
+				continue
+			}
+			last[d] = b
+			batches = append(batches, b)
+		}
+	}
+	return batches
+}
+
+// fail ends the tenures of a failed transaction: each starts again and finds out by the stable offset what came of it.
+func (c *committer) fail(ctx context.Context, loads []load, err error) {
+	e := c.engine
+	e.metrics.transactions.WithLabelValues("failed").Inc()
+	e.log.Warn("transaction failed", "lanes", len(loads), "err", err)
+	if wire.Classify(err) == wire.TooLarge {
+		e.halveBatchBytes()
+	}
+	for _, l := range loads {
+		l.tenure.fail(fmt.Errorf("consumer: transaction of %d lanes: %w", len(loads), err))
+	}
+	if classify(err) != again {
+		c.onLost(err)
+		return
+	}
+	c.mend(ctx)
+}
+
+// mend takes a new producer epoch, which ends a transaction in doubt one way or the other, and reports success. What
+// time mends is tried until ctx ends.
+func (c *committer) mend(ctx context.Context) bool {
+	if c.producer == nil {
+		return true
+	}
+	delay := newBackoff(20*time.Millisecond, time.Second)
+	for {
+		err := c.producer.Init(ctx)
+		if err == nil {
+			c.engine.health.clear("transactions")
+			return true
+		}
+		if ctx.Err() != nil {
+			return false
+		}
+		if classify(err) == fatal {
+			c.onLost(fmt.Errorf("consumer: transactional id %s: %w", c.engine.transactionalID, err))
+			return false
+		}
+		if c.engine.health.set("transactions", err.Error()) {
+			c.engine.log.Warn("no producer id yet, trying again", "transactional_id", c.engine.transactionalID, "err", err)
+		}
+		if delay.wait(ctx) != nil {
+			return false
+		}
+	}
+}
+
+// count adds a committed parcel to the metrics.
+func (e *Engine) count(c *parcelCounts) {
+	m := e.metrics
+	m.events.Add(float64(c.events))
+	m.results.Add(float64(c.results))
+	m.tombstones.Add(float64(c.tombstones))
+	m.lateEvents.Add(float64(c.late))
+	m.beyondEvents.Add(float64(c.beyond))
+	for code, n := range c.alerts {
+		m.alerts.WithLabelValues(strconv.Itoa(code)).Add(float64(n))
+	}
+	for reason, n := range c.dead {
+		m.deadLetters.WithLabelValues(string(reason)).Add(float64(n))
+	}
+}

@@ -1,0 +1,155 @@
+package consumer
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/lapwing/lapwing/consumer/contract"
+	"github.com/lapwing/lapwing/consumer/wire"
+	"github.com/lapwing/lapwing/rules"
+	"github.com/lapwing/lapwing/state"
+)
+
+// idleEngine is an engine whose client is never asked: for the parts between reading and committing.
+func idleEngine(tb testing.TB, lanes int32) *Engine {
+	tb.Helper()
+	client, err := wire.New(wire.Options{Brokers: []string{"127.0.0.1:1"}})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(client.Close)
+	o := DefaultOptions()
+	o.Client, o.Store, o.Rules, o.Brokers = client, state.NewMemory(), rules.Builtin(), []string{"127.0.0.1:1"}
+	o.Logger = slog.New(slog.DiscardHandler)
+	e, err := New(o)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	e.topics = topicFacts{lanes: lanes, outputs: lanes, dead: lanes}
+	e.outputFollowsLane = true
+	e.batchLimit.Store(int64(o.BatchBytesMax))
+	e.deadLimit.Store(messageBytesDefault)
+	e.cacheMax, e.dirtyMax = 1000, 1000
+	return e
+}
+
+// idleTenure is a tenure of a claimed lane that nothing runs.
+func idleTenure(tb testing.TB, e *Engine, lane int32) *tenure {
+	tb.Helper()
+	fence, err := e.options.Store.Claim(context.Background(), lane)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return newTenure(e, lane, func() {}, fence, plan{incarnation: 1}, state.Checkpoint{Layout: "a.1.b", Incarnation: 1})
+}
+
+// FuzzConservation feeds arbitrary keys and values through decoding and judging: whatever comes, nothing crashes, and
+// each input record becomes exactly one result, dead letter or tombstone.
+func FuzzConservation(f *testing.F) {
+	f.Add([]byte("1"), []byte(`{"type":"deposit","amount":"1","user_id":1,"time":1}`), true)
+	f.Add([]byte(nil), []byte(`{"type":"withdraw","amount":"1e9","user_id":1,"time":1}`), false)
+	f.Add([]byte{0xff}, []byte{0, 0, 0, 0, 7, '{', '}'}, true)
+	f.Add([]byte("k"), bytes.Repeat([]byte("x"), 70_000), false)
+	e := idleEngine(f, 2)
+	f.Fuzz(func(t *testing.T, key, value []byte, null bool) {
+		tn := idleTenure(t, e, 0)
+		tn.open.reset(0)
+		values := [][]byte{value, []byte(event("deposit", "1", 1, 1)), value}
+		if null {
+			values = append(values, nil)
+		}
+		c := new(chunk)
+		for i, v := range values {
+			rec := &wire.Record{Offset: int64(i), TimeMillis: 5, Key: key, Value: v}
+			c.records = append(c.records, record{offset: rec.Offset})
+			tn.reader.decode(c, &c.records[i], rec)
+		}
+		c.next = int64(len(values))
+		if err := tn.judgeChunk(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		p := tn.take()
+		dead := 0
+		for _, n := range p.counts.dead {
+			dead += n
+		}
+		published, buried := 0, 0
+		for _, b := range p.batches {
+			switch b.Topic() {
+			case e.options.Output:
+				published += b.Count()
+			case e.options.DeadLetters:
+				buried += b.Count()
+			}
+		}
+		if published != p.counts.results || buried != dead || p.counts.results+dead+p.counts.tombstones != len(values) || p.to != c.next {
+			t.Fatalf("%d records: %d results (%d written), %d dead letters (%d written), %d tombstones, next %d",
+				len(values), p.counts.results, published, dead, buried, p.counts.tombstones, p.to)
+		}
+	})
+}
+
+// TestParcelLimits checks that no batch grows beyond its limit except by a single dead letter, and that the judge waits
+// for the committer then.
+func TestParcelLimits(t *testing.T) {
+	e := idleEngine(t, 1)
+	e.batchLimit.Store(4 << 10)
+	tn := idleTenure(t, e, 0)
+	c := new(chunk)
+	big := bytes.Repeat([]byte("x"), 100_000)
+	for i := range 300 {
+		v := []byte(event("withdraw", "150", i, 1))
+		if i%50 == 49 {
+			v = big
+		}
+		rec := &wire.Record{Offset: int64(i), Value: v}
+		c.records = append(c.records, record{offset: rec.Offset})
+		tn.reader.decode(c, &c.records[i], rec)
+	}
+	c.next = 300
+	judged := make(chan error, 1)
+	go func() { judged <- tn.judgeChunk(t.Context(), c) }()
+	records, parcels := 0, 0
+	for deadline := time.Now().Add(10 * time.Second); records < 300; {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d of 300 records after 10s", records)
+		}
+		p := tn.take()
+		if p == nil {
+			continue
+		}
+		parcels++
+		records += p.records()
+		for _, b := range p.batches {
+			if b.Len() > e.batchBytes() && b.Count() > 1 {
+				t.Errorf("a batch of %d records has %d bytes", b.Count(), b.Len())
+			}
+		}
+		tn.settle()
+	}
+	if err := <-judged; err != nil {
+		t.Fatal(err)
+	}
+	if parcels < 10 {
+		t.Errorf("%d parcels: the limit was not met", parcels)
+	}
+}
+
+// TestDeadLetterIsCut checks that a record larger than the topic takes is cut to fit and says so.
+func TestDeadLetterIsCut(t *testing.T) {
+	e := idleEngine(t, 1)
+	e.deadLimit.Store(10_000)
+	tn := idleTenure(t, e, 0)
+	c := &chunk{next: 1, records: []record{{}}}
+	tn.reader.decode(c, &c.records[0], &wire.Record{Key: []byte("key"), Value: bytes.Repeat([]byte("x"), 100_000)})
+	if err := tn.judgeChunk(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	p := tn.take()
+	if p.dead == nil || p.dead.Count() != 1 || p.dead.Len() > 10_000 || p.dead.Len() < 9_000-contract.DeadLetterReserve {
+		t.Fatalf("the dead letter's batch has %d bytes, want just below 10000", p.dead.Len())
+	}
+}

@@ -1,0 +1,165 @@
+package consumer
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+
+	"github.com/lapwing/lapwing/consumer/contract"
+	"github.com/lapwing/lapwing/consumer/wire"
+)
+
+// Engine judges the events of the lanes that its consumer group gives it. Create it by New, run it once.
+type Engine struct {
+	options         Options
+	log             *slog.Logger
+	metrics         *metrics
+	health          *health
+	transactionalID string
+	producer        *wire.Producer // nil at least once
+	rulesHeader     wire.Header
+
+	// Set by prepare, before any lane starts.
+	topics            topicFacts
+	layout            layout
+	outputFollowsLane bool // a user's result goes to the partition of its lane
+	outputPartitioner contract.Partitioner
+	batchLimit        atomic.Int64
+	deadLimit         atomic.Int64
+
+	// Set at the start of a generation, before its lanes start: each lane's share.
+	dirtyMax, cacheMax int
+}
+
+// New validates the options and starts nothing. Errors name the option and its value.
+func New(o Options) (*Engine, error) {
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Decoder.Types == nil {
+		o.Decoder.Types = o.Rules.Types()
+	}
+	var id [8]byte
+	_, _ = rand.Read(id[:]) // never fails (crypto/rand)
+	e := &Engine{
+		options: o, log: o.Logger, metrics: newMetrics(o.Registerer), health: newHealth(),
+		// An id of its own for each process: shared ones fence their twin. The group is the prefix, so that one
+		// prefixed ACL fits all members.
+		transactionalID:   o.Group + "-" + hex.EncodeToString(id[:]),
+		rulesHeader:       wire.Header{Key: contract.HeaderRules, Value: []byte(o.Rules.Hash())},
+		outputPartitioner: contract.Murmur2,
+	}
+	if o.Guarantee == ExactlyOnce {
+		e.producer = o.Client.NewProducer(wire.ProducerOptions{
+			TransactionalID: e.transactionalID, TransactionTimeout: o.TransactionTimeout, Compression: o.Compression, Group: o.Group,
+		})
+	}
+	e.health.set("group", "not joined yet")
+	return e, nil
+}
+
+// Ready reports whether the engine works, and otherwise, a line each, what it waits for. Safe for concurrent use.
+func (e *Engine) Ready() (bool, string) { return e.health.ready() }
+
+// joinBackoff is the pause after a failed join (kafka-go: 5 s by default, too long on a cold cluster).
+const joinBackoff = 500 * time.Millisecond
+
+// Run works until ctx ends; then it finishes the transaction, flushes, leaves the group and returns nil. Before, it
+// returns only what neither time nor a new membership can mend.
+func (e *Engine) Run(ctx context.Context) error {
+	if err := e.prepare(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	o := &e.options
+	lanes := newBalancer(e.layout)
+	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
+		ID: o.Group, Brokers: o.Brokers, Dialer: o.Client.Dialer(), Topics: []string{o.Input},
+		GroupBalancers:    []kafka.GroupBalancer{lanes},
+		HeartbeatInterval: o.HeartbeatInterval, SessionTimeout: o.SessionTimeout, RebalanceTimeout: o.RebalanceTimeout,
+		JoinGroupBackoff: joinBackoff, Timeout: o.RequestTimeout, StartOffset: kafka.FirstOffset,
+	})
+	if err != nil {
+		return fmt.Errorf("consumer: group %s: %w", o.Group, err)
+	}
+	e.log.Info("engine starts", "group", o.Group, "layout", e.layout.String(), "guarantee", o.Guarantee.String(),
+		"transactional_id", e.transactionalID, "rules", o.Rules.Hash())
+	err = e.join(ctx, group, lanes)
+	// Close ends the generation, which waits for its lanes to be handed over, and leaves the group.
+	if closeErr := group.Close(); closeErr != nil {
+		err = errors.Join(err, fmt.Errorf("consumer: leave group %s: %w", o.Group, closeErr))
+	}
+	e.health.set("group", "left")
+	return err
+}
+
+// join serves one generation after the other, until ctx ends (nil) or something fails for good.
+func (e *Engine) join(ctx context.Context, group *kafka.ConsumerGroup, lanes *balancer) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	for {
+		gen, err := group.Next(ctx)
+		if ctx.Err() != nil {
+			if cause := context.Cause(ctx); classify(cause) == fatal {
+				return cause
+			}
+			return nil
+		}
+		if err != nil {
+			if err := e.joinFailed(err); err != nil {
+				return err
+			}
+			continue
+		}
+		e.metrics.generations.Inc()
+		e.health.clear("group")
+		g := &generation{engine: e, member: wire.Member{Group: gen.GroupID, Generation: gen.ID, ID: gen.MemberID}}
+		for _, a := range gen.Assignments[e.options.Input] {
+			g.lanes = append(g.lanes, int32(a.ID))
+		}
+		lanes.remember(gen.ID, g.lanes)
+		e.log.Info("generation", "generation", gen.ID, "lanes", g.lanes)
+		gen.Start(func(ctx context.Context) {
+			if err := e.serve(ctx, g); err != nil {
+				stop(err)
+			}
+			e.health.set("group", "between two generations")
+		})
+	}
+}
+
+func (e *Engine) serve(ctx context.Context, g *generation) error {
+	if len(g.lanes) == 0 {
+		<-ctx.Done() // more members than lanes: this one stands by
+		return nil
+	}
+	e.cacheMax = max(e.options.CacheMax/len(g.lanes), 1)
+	e.dirtyMax = max(e.options.DirtyMax/len(g.lanes), 1)
+	return g.run(ctx)
+}
+
+// joinFailed logs why the group could not be joined, once for each reason, and returns what waiting cannot mend.
+func (e *Engine) joinFailed(err error) error {
+	problem := err.Error()
+	if errors.Is(err, kafka.InconsistentGroupProtocol) {
+		problem = fmt.Sprintf("another member of group %s runs with other settings or another topic (layout), or is no Lapwing: stop it first", e.options.Group)
+	} else if classify(err) == fatal {
+		return fmt.Errorf("consumer: join group %s: %w", e.options.Group, err)
+	}
+	if e.health.set("group", problem) {
+		e.log.Warn("group not joined, trying again", "group", e.options.Group, "problem", problem, "err", err)
+	}
+	return nil
+}

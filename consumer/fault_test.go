@@ -1,0 +1,146 @@
+package consumer
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/lapwing/lapwing/consumer/consumertest"
+	"github.com/lapwing/lapwing/state"
+)
+
+// TestEngineFaultPerRequest loses or refuses single requests of a batch's life, one API key after the other, while
+// events flow: each event gets exactly one right result all the same.
+func TestEngineFaultPerRequest(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a kfake cluster for each request; left out by -short")
+	}
+	errLost := errors.New("the connection is cut")
+	refused := func(code *kerr.Error) int16 { return code.Code }
+	cases := []struct {
+		name string
+		key  kmsg.Key
+		code int16 // 0: the connection is cut instead of an answer
+	}{
+		{"init producer id cut", kmsg.InitProducerID, 0},
+		{"add partitions cut", kmsg.AddPartitionsToTxn, 0},
+		{"produce cut", kmsg.Produce, 0},
+		{"add offsets cut", kmsg.AddOffsetsToTxn, 0},
+		{"txn offset commit cut", kmsg.TxnOffsetCommit, 0},
+		{"end txn cut", kmsg.EndTxn, 0},
+		{"offset fetch cut", kmsg.OffsetFetch, 0},
+		{"fetch cut", kmsg.Fetch, 0},
+		{"heartbeat cut", kmsg.Heartbeat, 0},
+		{"txn offset commit: illegal generation", kmsg.TxnOffsetCommit, refused(kerr.IllegalGeneration)},
+		{"txn offset commit: unknown member", kmsg.TxnOffsetCommit, refused(kerr.UnknownMemberID)},
+		{"end txn: fenced", kmsg.EndTxn, refused(kerr.ProducerFenced)},
+		{"end txn: concurrent transactions", kmsg.EndTxn, refused(kerr.ConcurrentTransactions)},
+		{"add offsets: not coordinator", kmsg.AddOffsetsToTxn, refused(kerr.NotCoordinator)},
+		{"init producer id: coordinator loading", kmsg.InitProducerID, refused(kerr.CoordinatorLoadInProgress)},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.DefaultNumPartitions(2))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(cluster.Close)
+			b := &bench{t: t, broker: cluster.ListenAddrs()[0], group: "g", input: "in", output: "out", dead: "dead", lanes: 2}
+			if b.client, err = kgo.NewClient(kgo.SeedBrokers(b.broker), kgo.DefaultProduceTopic(b.input)); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(b.client.Close)
+			if _, err := kadm.NewClient(b.client).CreateTopics(t.Context(), 2, 1, nil, b.input, b.output, b.dead); err != nil {
+				t.Fatal(err)
+			}
+			hits := 0
+			rng := rand.New(rand.NewPCG(7, uint64(c.key)))
+			cluster.ControlKey(int16(c.key), func(req kmsg.Request) (kmsg.Response, error, bool) {
+				cluster.KeepControl()
+				if p, ok := req.(*kmsg.ProduceRequest); ok && p.TransactionID == nil {
+					return nil, nil, false // the test's own events
+				}
+				if p, ok := req.(*kmsg.InitProducerIDRequest); ok && p.TransactionalID == nil {
+					return nil, nil, false
+				}
+				if hits >= 6 || hits > 0 && rng.IntN(3) > 0 {
+					return nil, nil, false
+				}
+				hits++
+				if c.code == 0 {
+					return nil, errLost, true
+				}
+				return refusal(req, c.code), nil, true
+			})
+			e, stop := b.engine(state.NewMemory(), nil)
+			g := consumertest.NewGenerator(consumertest.EventOptions{Seed: 3, Users: 40, Bad: 0.05, Tombstones: 0.02})
+			for range 12 {
+				var inputs []consumertest.Input
+				for range 50 {
+					inputs = append(inputs, g.Next())
+				}
+				if err := consumertest.ProduceInputs(t.Context(), []string{b.broker}, b.input, inputs...); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(20 * time.Millisecond) // several transactions instead of one
+			}
+			waitReady(t, e)
+			report, err := consumertest.Check(t.Context(), consumertest.CheckOptions{
+				Brokers: []string{b.broker}, Input: b.input, Output: b.output, DeadLetters: b.dead, Settle: 10 * time.Second,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := report.Err(); err != nil || report.Records != 600 {
+				t.Fatalf("%v\n%v", report, err)
+			}
+			if err := stop(); err != nil {
+				t.Fatal(err)
+			}
+			if hits == 0 {
+				t.Fatal("no request met the fault")
+			}
+		})
+	}
+}
+
+// refusal is the answer to a request with the code in every place that has one.
+func refusal(req kmsg.Request, code int16) kmsg.Response {
+	switch r := req.(type) {
+	case *kmsg.TxnOffsetCommitRequest:
+		resp := r.ResponseKind().(*kmsg.TxnOffsetCommitResponse)
+		for _, t := range r.Topics {
+			out := kmsg.NewTxnOffsetCommitResponseTopic()
+			out.Topic = t.Topic
+			for _, p := range t.Partitions {
+				part := kmsg.NewTxnOffsetCommitResponseTopicPartition()
+				part.Partition, part.ErrorCode = p.Partition, code
+				out.Partitions = append(out.Partitions, part)
+			}
+			resp.Topics = append(resp.Topics, out)
+		}
+		return resp
+	case *kmsg.EndTxnRequest:
+		resp := r.ResponseKind().(*kmsg.EndTxnResponse)
+		resp.ErrorCode = code
+		return resp
+	case *kmsg.AddOffsetsToTxnRequest:
+		resp := r.ResponseKind().(*kmsg.AddOffsetsToTxnResponse)
+		resp.ErrorCode = code
+		return resp
+	case *kmsg.InitProducerIDRequest:
+		resp := r.ResponseKind().(*kmsg.InitProducerIDResponse)
+		resp.ErrorCode = code
+		return resp
+	}
+	panic(fmt.Sprintf("no refusal for %T", req))
+}

@@ -1,0 +1,141 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Gateway serves POST /event. Make one with New and Run it once.
+type Gateway struct {
+	options Options
+	log     *slog.Logger
+	metrics *metrics
+	status  *status
+	waiters *waiters
+
+	ran  atomic.Bool
+	addr atomic.Pointer[net.Addr]
+}
+
+// ErrRan is returned by a second Run.
+var ErrRan = errors.New("gateway: Run was called before")
+
+// New checks the options and registers the metrics. It connects to nothing and listens on nothing.
+func New(o Options) (*Gateway, error) {
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	m, err := newMetrics(o.Registerer)
+	if err != nil {
+		return nil, err
+	}
+	g := &Gateway{options: o, log: o.Logger, metrics: m, status: newStatus(), waiters: newWaiters()}
+	if g.log == nil {
+		g.log = slog.New(slog.DiscardHandler)
+	}
+	g.log = g.log.With("component", "gateway")
+	if o.Listener != nil {
+		g.setAddr(o.Listener.Addr())
+	}
+	return g, nil
+}
+
+func (g *Gateway) setAddr(a net.Addr) { g.addr.Store(&a) }
+
+// Addr returns the address that is listened on; nil before Run listens, unless Options.Listener is given.
+func (g *Gateway) Addr() net.Addr {
+	if a := g.addr.Load(); a != nil {
+		return *a
+	}
+	return nil
+}
+
+// Ready returns nil while requests are taken and nothing fails, else what is the matter. It is what
+// GET /readyz answers.
+func (g *Gateway) Ready() error { return g.status.err() }
+
+// Run listens and serves until ctx ends, then lets the requests in flight go on for DrainTimeout, and
+// returns nil: it takes DrainTimeout and a second at most. An error is one of listening or serving.
+// Kafka need not be there: requests are answered 503 until it is.
+func (g *Gateway) Run(ctx context.Context) error {
+	if !g.ran.CompareAndSwap(false, true) {
+		return ErrRan
+	}
+	listener := g.options.Listener
+	if listener == nil {
+		var err error
+		if listener, err = new(net.ListenConfig).Listen(ctx, "tcp", g.options.Listen); err != nil {
+			return fmt.Errorf("gateway: %w", err)
+		}
+		g.setAddr(listener.Addr())
+	}
+	// Requests in flight need writers and readers while they drain, when ctx has ended.
+	work, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer stop()
+
+	writer := newWriter(work, &group, &g.options, g.metrics, producer(g.options.Client, g.options.Input))
+	results := &results{
+		options: &g.options, log: g.log, metrics: g.metrics, status: g.status, waiters: g.waiters, group: &group,
+	}
+	group.Go(func() { results.watchTopics(work) })
+	hurry := make(chan struct{})
+	handler := newHandler(&g.options, g.metrics, g.status, g.waiters, writer.submit, hurry)
+	return g.serve(ctx, listener, handler, hurry)
+}
+
+// grace is how long the answers that hurry brings may take to reach their clients.
+const grace = time.Second
+
+// serve runs the HTTP server until ctx ends or it fails.
+func (g *Gateway) serve(ctx context.Context, listener net.Listener, h http.Handler, hurry chan<- struct{}) error {
+	o := &g.options
+	server := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: o.ReadHeaderTimeout,
+		ReadTimeout:       o.ReadTimeout,
+		// From the end of the header on: everything that handling takes, and a slow client.
+		WriteTimeout:   o.ReadTimeout + 2*o.WriteTimeout + o.ResultTimeout + o.ReadTimeout,
+		IdleTimeout:    o.IdleTimeout,
+		MaxHeaderBytes: o.HeaderBytesMax,
+		ErrorLog:       slog.NewLogLogger(g.log.Handler(), slog.LevelWarn),
+	}
+	served := make(chan error, 1)
+	var group sync.WaitGroup
+	defer group.Wait()
+	group.Go(func() { served <- server.Serve(listener) })
+	g.log.Info("gateway is listening", "addr", listener.Addr().String())
+
+	select {
+	case err := <-served:
+		close(hurry)
+		return errors.Join(fmt.Errorf("gateway: serve on %s: %w", listener.Addr(), err), g.drain(server, 0))
+	case <-make(chan int):
+	}
+	g.log.Info("gateway is stopping")
+	hurried := time.AfterFunc(o.DrainTimeout, func() { close(hurry) })
+	defer hurried.Stop()
+	if err := g.drain(server, o.DrainTimeout); err != nil {
+		g.log.Warn("clients did not take their answers in time", "err", err)
+	}
+	return nil
+}
+
+// drain waits until all requests are answered, at most the timeout and grace, and then ends the
+// connections that are left, whose handlers see it.
+func (g *Gateway) drain(server *http.Server, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout+grace)
+	defer cancel()
+	if err := server.Shutdown(ctx); err != nil {
+		return errors.Join(err, server.Close())
+	}
+	return nil
+}

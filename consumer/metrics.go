@@ -1,0 +1,88 @@
+package consumer
+
+import (
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are all of the engine's. Labels are bounded by configuration: lanes, rule codes, fixed reasons; never users.
+type metrics struct {
+	events, results, tombstones prometheus.Counter
+	alerts, deadLetters         *prometheus.CounterVec
+	lateEvents, beyondEvents    prometheus.Counter
+	lag                         *prometheus.GaugeVec
+	transactions                *prometheus.CounterVec
+	transactionSeconds          prometheus.Histogram
+	transactionEvents           prometheus.Histogram
+	flushSeconds                prometheus.Histogram
+	flushedUsers, flushRetries  prometheus.Counter
+	dirtyUsers, cachedUsers     *prometheus.GaugeVec
+	cacheHits, cacheMisses      prometheus.Counter
+	replayed                    prometheus.Counter
+	laneStarts                  *prometheus.CounterVec
+	generations                 prometheus.Counter
+	lanes                       prometheus.Gauge
+	lost                        *prometheus.CounterVec
+	fetchRetries                prometheus.Counter
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: "lapwing_" + name, Help: help})
+	}
+	counters := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "lapwing_" + name, Help: help}, labels)
+	}
+	gauges := func(name, help string, labels ...string) *prometheus.GaugeVec {
+		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "lapwing_" + name, Help: help}, labels)
+	}
+	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
+		return prometheus.NewHistogram(prometheus.HistogramOpts{Name: "lapwing_" + name, Help: help, Buckets: buckets})
+	}
+	seconds := prometheus.ExponentialBuckets(0.001, 2, 14)
+	m := &metrics{
+		events:             counter("events_total", "Events judged and committed."),
+		results:            counter("results_total", "Results published; less than events where only alerts are."),
+		tombstones:         counter("tombstones_total", "Input records with a null value, skipped."),
+		alerts:             counters("alerts_total", "Alerts raised and committed, by rule code.", "code"),
+		deadLetters:        counters("dead_letters_total", "Input records that are no events, by reason.", "reason"),
+		lateEvents:         counter("late_events_total", "Events behind the latest of their user and type."),
+		beyondEvents:       counter("late_beyond_events_total", "Events later than the lateness: judged on what is kept."),
+		lag:                gauges("lag_records", "Records between the committed offset and the end of the lane's input.", "partition"),
+		transactions:       counters("transactions_total", "Transactions, by outcome: committed or failed.", "outcome"),
+		transactionSeconds: histogram("transaction_duration_seconds", "From taking the parcels to the commit.", seconds),
+		transactionEvents:  histogram("transaction_events", "Events in a transaction.", prometheus.ExponentialBuckets(1, 4, 10)),
+		flushSeconds:       histogram("flush_duration_seconds", "From a snapshot's release to its acknowledgement, retries included.", seconds),
+		flushedUsers:       counter("flushed_users_total", "User states written to Redis."),
+		flushRetries:       counter("flush_retries_total", "Flushes sent again because Redis did not take them."),
+		dirtyUsers:         gauges("dirty_users", "Users changed since the last snapshot.", "partition"),
+		cachedUsers:        gauges("cached_users", "Users in memory.", "partition"),
+		cacheHits:          counter("cache_hits_total", "Events whose user was in memory."),
+		cacheMisses:        counter("cache_misses_total", "Users looked up in Redis."),
+		replayed:           counter("replayed_events_total", "Events applied again silently to rebuild states."),
+		laneStarts:         counters("lane_starts_total", "Starts of a lane, by outcome: started or failed.", "outcome"),
+		generations:        counter("rejoins_total", "Generations of the consumer group joined."),
+		lanes:              prometheus.NewGauge(prometheus.GaugeOpts{Name: "lapwing_lanes", Help: "Lanes that judge."}),
+		lost:               counters("lost_records_total", "Input records that retention deleted before they were used, by use: replay or judge.", "use"),
+		fetchRetries:       counter("fetch_retries_total", "Fetches that failed and were sent again."),
+	}
+	for _, use := range []string{"replay", "judge"} {
+		m.lost.WithLabelValues(use)
+	}
+	if r != nil {
+		r.MustRegister(m.events, m.results, m.tombstones, m.alerts, m.deadLetters, m.lateEvents, m.beyondEvents, m.lag,
+			m.transactions, m.transactionSeconds, m.transactionEvents, m.flushSeconds, m.flushedUsers, m.flushRetries,
+			m.dirtyUsers, m.cachedUsers, m.cacheHits, m.cacheMisses, m.replayed, m.laneStarts, m.generations, m.lanes,
+			m.lost, m.fetchRetries)
+	}
+	return m
+}
+
+// forget removes the gauges of a lane that this member no longer owns.
+func (m *metrics) forget(lane int32) {
+	label := strconv.Itoa(int(lane))
+	for _, g := range []*prometheus.GaugeVec{m.lag, m.dirtyUsers, m.cachedUsers} {
+		g.DeleteLabelValues(label)
+	}
+}

@@ -1,0 +1,157 @@
+package consumer
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/lapwing/lapwing/consumer/contract"
+	"github.com/lapwing/lapwing/consumer/wire"
+	"github.com/lapwing/lapwing/rules"
+	"github.com/lapwing/lapwing/state"
+)
+
+// Guarantee says what a reader of the output may see after a crash.
+type Guarantee int
+
+const (
+	// ExactlyOnce publishes each result once, by transactions.
+	ExactlyOnce Guarantee = iota
+	// AtLeastOnce may repeat results after a crash, byte for byte; the state counts no event twice all the same.
+	AtLeastOnce
+)
+
+// String returns the configuration word.
+func (g Guarantee) String() string {
+	if g == AtLeastOnce {
+		return "at_least_once"
+	}
+	return "exactly_once"
+}
+
+// StartPosition is where a group without committed offsets begins. The zero value is the earliest kept record.
+type StartPosition struct {
+	Latest bool      // from the end of the topic at the first start
+	Time   time.Time // from the first record of this time on, unless zero
+}
+
+// OffsetReset is what a lane does when somebody else set or removed the group's offsets.
+type OffsetReset int
+
+const (
+	// OffsetResetStop stops the lane with a message that says what was found.
+	OffsetResetStop OffsetReset = iota
+	// OffsetResetRebuild replays what is kept up to the new offset under a new incarnation.
+	OffsetResetRebuild
+	// OffsetResetResume goes on from the checkpoint where the committed offset is gone; it repeats at most one flush.
+	OffsetResetResume
+)
+
+// Options configures an Engine. Dependencies (Client, Store, Rules, Logger, Registerer) are the caller's: the engine
+// does not close them.
+type Options struct {
+	Client     *wire.Client
+	Store      state.Store
+	Rules      *rules.Set
+	Logger     *slog.Logger          // discards when nil
+	Registerer prometheus.Registerer // none when nil
+
+	Brokers     []string // for the group membership, host:port
+	Group       string
+	Input       string // one topic; a lane's sources are a list of one so far
+	Output      string
+	DeadLetters string
+
+	Guarantee    Guarantee
+	CreateTopics bool
+	Partitions   int32 // of topics that the engine creates
+	Replication  int16 // of topics that the engine creates; -1: the broker's default
+	Start        StartPosition
+	Warm         time.Duration // replayed silently before a start at latest or at a time
+	OnDataLoss   bool          // true: go on past deleted input ("continue"); false: stop the lane
+	OnReset      OffsetReset
+	Partitioner  contract.Partitioner
+	Compression  wire.Compression
+	Decoder      contract.DecoderOptions
+	Detail       contract.Detail
+	AlertsOnly   bool // publish only alerts, and results that somebody waits for
+
+	SessionTimeout     time.Duration // a silent member loses its lanes after it
+	RebalanceTimeout   time.Duration // how long the group waits for a member to finish a transaction
+	HeartbeatInterval  time.Duration
+	TransactionTimeout time.Duration // the broker aborts a transaction that is open for longer
+	TransactionPause   time.Duration // between two transactions: lowers load and, past a point, latency too
+	RequestTimeout     time.Duration // of every single call
+	DrainTimeout       time.Duration // for the last transaction and flush of a lane that is handed over
+
+	FetchBytesMax        int32
+	FetchWaitMax         time.Duration
+	DecompressedBytesMax int
+	BatchRecordsMax      int // events of one lane in one transaction
+	BatchBytesMax        int // of one record batch; at most the topic's max.message.bytes
+
+	FlushInterval time.Duration
+	DirtyMax      int // users, per process: flush at so many, and wait when Redis does not take them
+	CacheMax      int // users, per process
+	Shards        int // of the state: part of the layout
+}
+
+// DefaultOptions returns the defaults of everything that is not a dependency or a name.
+func DefaultOptions() Options {
+	return Options{
+		Group: "lapwing", Input: "events", Output: "alerts", DeadLetters: "events.dead",
+		Partitions: 6, Replication: -1,
+		Detail:         contract.DetailFull,
+		SessionTimeout: 6 * time.Second, RebalanceTimeout: 30 * time.Second, HeartbeatInterval: 300 * time.Millisecond,
+		TransactionTimeout: 30 * time.Second, TransactionPause: 2 * time.Millisecond,
+		RequestTimeout: 10 * time.Second, DrainTimeout: 3 * time.Second,
+		FetchBytesMax: 1 << 20, FetchWaitMax: 500 * time.Millisecond, DecompressedBytesMax: 64 << 20,
+		BatchRecordsMax: 20_000, BatchBytesMax: 900 << 10,
+		FlushInterval: time.Second, DirtyMax: 200_000, CacheMax: 1_000_000, Shards: 1,
+	}
+}
+
+func (o *Options) validate() error {
+	var errs []error
+	require := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf("consumer: "+format, args...))
+		}
+	}
+	require(o.Client != nil, "Client is missing")
+	require(o.Store != nil, "Store is missing")
+	require(o.Rules != nil, "Rules is missing")
+	require(len(o.Brokers) > 0, "Brokers is empty")
+	for name, v := range map[string]string{"Group": o.Group, "Input": o.Input, "Output": o.Output, "DeadLetters": o.DeadLetters} {
+		require(v != "", "%s is empty", name)
+	}
+	require(o.Input != o.Output && o.Input != o.DeadLetters && o.Output != o.DeadLetters,
+		"Input %q, Output %q and DeadLetters %q must be three topics", o.Input, o.Output, o.DeadLetters)
+	require(o.HeartbeatInterval > 0 && o.HeartbeatInterval*3 <= o.SessionTimeout,
+		"HeartbeatInterval %v must be at most a third of SessionTimeout %v", o.HeartbeatInterval, o.SessionTimeout)
+	require(o.TransactionTimeout >= time.Second, "TransactionTimeout %v is below 1s", o.TransactionTimeout)
+	require(o.TransactionPause >= 0 && o.TransactionPause <= time.Second, "TransactionPause %v is not within 0..1s", o.TransactionPause)
+	require(o.RequestTimeout > 0, "RequestTimeout %v is not above 0", o.RequestTimeout)
+	require(o.DrainTimeout > 0 && o.DrainTimeout <= o.RebalanceTimeout,
+		"DrainTimeout %v must be above 0 and at most RebalanceTimeout %v", o.DrainTimeout, o.RebalanceTimeout)
+	require(o.FetchBytesMax >= 1<<10, "FetchBytesMax %d is below 1 KiB", o.FetchBytesMax)
+	require(o.FetchWaitMax > 0 && o.FetchWaitMax < o.RequestTimeout, "FetchWaitMax %v must be above 0 and below RequestTimeout %v", o.FetchWaitMax, o.RequestTimeout)
+	require(o.BatchRecordsMax > 0, "BatchRecordsMax %d is not above 0", o.BatchRecordsMax)
+	require(o.BatchBytesMax >= batchBytesFloor, "BatchBytesMax %d is below %d", o.BatchBytesMax, batchBytesFloor)
+	require(o.FlushInterval > 0, "FlushInterval %v is not above 0", o.FlushInterval)
+	require(o.DirtyMax > 0, "DirtyMax %d is not above 0", o.DirtyMax)
+	require(o.CacheMax > 0, "CacheMax %d is not above 0", o.CacheMax)
+	require(o.Shards > 0, "Shards %d is not above 0", o.Shards)
+	return errors.Join(errs...)
+}
+
+// settingsText is what, beside the topics, the meaning of a stored state depends on (design: layout).
+func (o *Options) settingsText() string {
+	d := o.Decoder
+	return fmt.Sprintf("partitioner=%s shards=%d types=%s millis=%t record=%t numeric=%t future=%s bytes=%d",
+		o.Partitioner, o.Shards, strings.Join(d.Types.Names(), ","), d.TimeMillis, d.TimeFromRecord, d.AcceptNumericAmount, d.MaxFuture, d.BytesMax)
+}

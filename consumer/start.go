@@ -1,0 +1,276 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/lapwing/lapwing/consumer/wire"
+	"github.com/lapwing/lapwing/state"
+)
+
+// start is the one recovery path for everything: assignment, crash, doubtful transaction, lost Redis data. The order
+// matters (design.md section 3): a zombie stops at 1 before it can fence anybody; 2 fences past owners' writes before
+// any state is read; 3 decides every transaction of past owners before 4 reads the offset.
+func (g *generation) start(ctx context.Context, lane int32) (*tenure, error) {
+	e := g.engine
+	// 1. A heartbeat of this generation is answered.
+	if err := e.call(ctx, func(ctx context.Context) error { return e.options.Client.Heartbeat(ctx, g.member) }); err != nil {
+		return nil, fmt.Errorf("heartbeat: %w", err)
+	}
+	// 2. Claim the epoch.
+	var fence state.Lane
+	err := e.insist(ctx, "claim", func(ctx context.Context) (err error) {
+		fence, err = e.options.Store.Claim(ctx, lane)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	checkpoint, stored := fence.Previous()
+	// 3. The producer id is the committer's; an owner that did not clear its own died or froze.
+	if err := g.committer.barrier(ctx); err != nil {
+		return nil, err
+	}
+	if owner := checkpoint.Owner; owner != "" && owner != e.transactionalID {
+		e.log.Info("fencing the former owner", "partition", lane, "transactional_id", owner)
+		if err := e.call(ctx, func(ctx context.Context) error {
+			return e.options.Client.FenceTransactionalID(ctx, owner, e.options.TransactionTimeout)
+		}); err != nil {
+			return nil, fmt.Errorf("fence transactional id %s: %w", owner, err)
+		}
+	}
+	// 4. The stable offset.
+	committed, err := g.stableOffset(ctx, lane)
+	if err != nil {
+		return nil, err
+	}
+	p, err := g.plan(ctx, lane, checkpoint, stored, committed)
+	if err != nil {
+		return nil, err
+	}
+	return g.open(ctx, lane, fence, p, checkpoint)
+}
+
+// plan finds out what the lane has to do.
+func (g *generation) plan(ctx context.Context, lane int32, checkpoint state.Checkpoint, stored bool, committed wire.Committed) (plan, error) {
+	e := g.engine
+	f := finding{layout: e.layout, checkpoint: checkpoint, stored: stored, committed: committed.Offset, metadata: committed.Metadata}
+	err := e.call(ctx, func(ctx context.Context) (err error) {
+		if f.logStart, err = e.options.Client.EarliestOffset(ctx, e.options.Input, lane); err != nil {
+			return err
+		}
+		f.logEnd, err = e.options.Client.EndOffset(ctx, e.options.Input, lane, false)
+		return err
+	})
+	if err != nil {
+		return plan{}, fmt.Errorf("bounds of %s/%d: %w", e.options.Input, lane, err)
+	}
+	if err := g.checkLayout(ctx, f); err != nil {
+		return plan{}, err
+	}
+	p, err := decide(f, e.options.OnReset, e.options.OnDataLoss)
+	if err != nil {
+		return plan{}, err
+	}
+	if p.fresh {
+		if err := g.startPosition(ctx, lane, f, &p); err != nil {
+			return plan{}, err
+		}
+	}
+	if p.lostReplay > 0 || p.lostJudge > 0 {
+		e.metrics.lost.WithLabelValues("replay").Add(float64(p.lostReplay))
+		e.metrics.lost.WithLabelValues("judge").Add(float64(p.lostJudge))
+		e.log.Error("input was deleted before it was used", "partition", lane, "lost_replay", p.lostReplay, "lost_unjudged", p.lostJudge)
+	}
+	if p.note != "" {
+		e.log.Warn(p.note, "partition", lane, "replay_from", p.replayFrom, "judge_from", p.judgeFrom)
+	}
+	return p, nil
+}
+
+// open writes the first checkpoint and the offset where it is new, so that a crash from now on finds what this start
+// has decided, and returns the tenure.
+func (g *generation) open(ctx context.Context, lane int32, fence state.Lane, p plan, checkpoint state.Checkpoint) (*tenure, error) {
+	e := g.engine
+	commit := func() error {
+		offsets := map[int32]wire.OffsetMeta{lane: {Offset: p.judgeFrom, Metadata: e.layout.commitMetadata()}}
+		return e.call(ctx, func(ctx context.Context) error {
+			return e.options.Client.CommitOffsets(ctx, g.member, e.options.Input, offsets)
+		})
+	}
+	if p.fresh || p.resume {
+		// Before the checkpoint: otherwise a crash in between leaves a checkpoint without an offset, which stops the lane.
+		if err := commit(); err != nil {
+			return nil, fmt.Errorf("commit the first offset: %w", err)
+		}
+	}
+	if horizon := e.options.Rules.Horizon(); checkpoint.Horizon > 0 && horizon > checkpoint.Horizon {
+		e.log.Warn("a rule looks further back than states were kept so far: it is whole after one horizon of events",
+			"partition", lane, "kept_seconds", checkpoint.Horizon, "horizon_seconds", horizon)
+	}
+	base := state.Checkpoint{Layout: e.layout.String(), Incarnation: p.incarnation, Owner: e.transactionalID, Horizon: e.options.Rules.Horizon()}
+	first := base
+	first.Offset = p.replayFrom
+	snapshot := new(state.Snapshot)
+	snapshot.Reset(lane, e.options.Rules.Types(), first)
+	if err := e.insist(ctx, "first checkpoint", func(ctx context.Context) error { return fence.Flush(ctx, snapshot) }); err != nil {
+		return nil, err
+	}
+	if p.rebuild {
+		// After the checkpoint: otherwise a crash in between leaves Lapwing's mark on an offset that the old states do not fit.
+		if err := commit(); err != nil {
+			return nil, fmt.Errorf("mark the offset: %w", err)
+		}
+	}
+	return newTenure(e, lane, g.committer.wake, fence, p, base), nil
+}
+
+// hangingAfter is how many transaction timeouts an offset may stay unstable before it is called a hanging transaction.
+const hangingAfter = 3
+
+// stableOffset returns C. While a transaction is pending on it (error 88) it waits.
+func (g *generation) stableOffset(ctx context.Context, lane int32) (wire.Committed, error) {
+	e := g.engine
+	delay := newBackoff(5*time.Millisecond, 100*time.Millisecond)
+	for began := time.Now(); ; {
+		var c wire.Committed
+		err := e.call(ctx, func(ctx context.Context) error {
+			all, err := e.options.Client.StableOffsets(ctx, g.member.Group, e.options.Input, []int32{lane})
+			if err == nil {
+				c = all[lane]
+				err = c.Err
+			}
+			return err
+		})
+		if err == nil {
+			return c, nil
+		}
+		if ctx.Err() != nil || wire.Classify(err) != wire.Retry {
+			return c, fmt.Errorf("stable offset of %s/%d: %w", e.options.Input, lane, err)
+		}
+		if waited := time.Since(began); waited > hangingAfter*e.options.TransactionTimeout {
+			problem := "hanging transaction: the committed offset stays unstable; find it with kafka-transactions find-hanging and end it with kafka-transactions abort"
+			if e.health.set(laneSubject(lane), problem) {
+				e.log.Error(problem, "partition", lane, "waited_seconds", int(waited.Seconds()), "err", err)
+			}
+		}
+		if err := delay.wait(ctx); err != nil {
+			return c, err
+		}
+	}
+}
+
+// startPosition fills in where a first start begins.
+func (g *generation) startPosition(ctx context.Context, lane int32, f finding, p *plan) error {
+	e := g.engine
+	o := &e.options
+	at := func(when time.Time) (offset int64, err error) {
+		err = e.call(ctx, func(ctx context.Context) error {
+			offset, err = o.Client.OffsetAt(ctx, o.Input, lane, when)
+			return err
+		})
+		return offset, err
+	}
+	warmFrom := time.Now()
+	var err error
+	switch {
+	case o.Start.Latest:
+		p.judgeFrom = f.logEnd
+	case !o.Start.Time.IsZero():
+		if p.judgeFrom, err = at(o.Start.Time); err != nil {
+			return fmt.Errorf("offset at %v: %w", o.Start.Time, err)
+		}
+		warmFrom = o.Start.Time
+	default:
+		p.judgeFrom, p.replayFrom = f.logStart, f.logStart
+		return nil
+	}
+	p.replayFrom = p.judgeFrom
+	if o.Warm > 0 {
+		if p.replayFrom, err = at(warmFrom.Add(-o.Warm)); err != nil {
+			return fmt.Errorf("offset %v before: %w", o.Warm, err)
+		}
+		p.replayFrom = min(p.replayFrom, p.judgeFrom)
+	}
+	return nil
+}
+
+// checkLayout lets a member with other settings start only when nothing is left to replay under the former ones: every
+// lane has M = C.
+func (g *generation) checkLayout(ctx context.Context, f finding) error {
+	e := g.engine
+	former, differs := formerLayout(f)
+	if !differs {
+		return nil
+	}
+	if former.partitions != e.layout.partitions {
+		return &stopError{
+			what:   fmt.Sprintf("topic %s has %d partitions, the states were judged with %d", e.options.Input, e.layout.partitions, former.partitions),
+			remedy: "a change of the partition count is not supported yet: use a new group",
+		}
+	}
+	lanes := make([]int32, e.layout.partitions)
+	for i := range lanes {
+		lanes[i] = int32(i)
+	}
+	var offsets map[int32]wire.Committed
+	if err := e.call(ctx, func(ctx context.Context) (err error) {
+		offsets, err = e.options.Client.StableOffsets(ctx, g.member.Group, e.options.Input, lanes)
+		return err
+	}); err != nil {
+		return fmt.Errorf("offsets of all lanes: %w", err)
+	}
+	for _, lane := range lanes {
+		var c state.Checkpoint
+		var found bool
+		if err := e.insist(ctx, "read a checkpoint", func(ctx context.Context) (err error) {
+			c, found, err = e.options.Store.Peek(ctx, lane)
+			return err
+		}); err != nil {
+			return err
+		}
+		if err := offsets[lane].Err; err != nil {
+			return fmt.Errorf("stable offset of lane %d: %w", lane, err)
+		}
+		committed := offsets[lane].Offset
+		if found && c.Layout == e.layout.String() || found && c.Offset == committed || !found && committed < 0 {
+			continue
+		}
+		return &stopError{
+			what:   fmt.Sprintf("the settings (partitioner, event decoding) differ from those that lane %d was judged with (layout %s, now %s), and it has events to replay (checkpoint %d, committed %d)", lane, former, e.layout, c.Offset, committed),
+			remedy: "start once with the former settings and stop cleanly, then change them",
+		}
+	}
+	e.log.Warn("settings changed: every lane is settled, going on under the new layout", "former", former.String(), "layout", e.layout.String())
+	return nil
+}
+
+// formerLayout returns the layout that the lane was judged under if it is another one of the same topics.
+func formerLayout(f finding) (layout, bool) {
+	var texts []string
+	if f.stored && f.checkpoint.Offset >= 0 {
+		texts = append(texts, f.checkpoint.Layout)
+	}
+	if l, ours := parseCommitMetadata(f.metadata); ours && f.committed >= 0 {
+		texts = append(texts, l.String())
+	}
+	for _, text := range texts {
+		if l, err := parseLayout(text); err == nil && l.topics == f.layout.topics && l != f.layout {
+			return l, true
+		}
+	}
+	return layout{}, false
+}
+
+// call runs one request with its deadline.
+func (e *Engine) call(ctx context.Context, fn func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, e.options.RequestTimeout)
+	defer cancel()
+	err := fn(ctx)
+	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(err, cause) {
+		return errors.Join(err, cause)
+	}
+	return err
+}

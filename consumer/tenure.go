@@ -1,0 +1,158 @@
+package consumer
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lapwing/lapwing/consumer/contract"
+	"github.com/lapwing/lapwing/consumer/wire"
+	"github.com/lapwing/lapwing/rules"
+	"github.com/lapwing/lapwing/state"
+)
+
+// tenure is a lane from one start to its end: what it holds in memory belongs to it, and dies with it. Its goroutines
+// are the reader (fetch and decode), the judge and the flusher; the committer of the generation takes its parcels.
+type tenure struct {
+	engine *Engine
+	lane   int32
+	wake   func() // tells the committer that a parcel has something
+	fence  state.Lane
+	plan   plan
+	base   state.Checkpoint // of every checkpoint this tenure writes, but for the offset
+	reader *reader
+
+	// The judge's own.
+	cache    *cache
+	position int64 // every record below it is judged or replayed
+	verdict  rules.Verdict
+	encoder  *contract.ResultEncoder
+	scratch  scratch
+	missing  []int64
+	stored   []state.Stored
+	replayed int
+	snapshot *state.Snapshot // not touched while outstanding
+	// outstanding: a snapshot waits for its commit or its acknowledgement.
+	outstanding bool
+	snapshotAt  time.Time
+
+	flushes chan int64 // the checkpoint of the snapshot to send; at most one is outstanding
+	acks    chan int64
+
+	mu        sync.Mutex
+	room      sync.Cond // open was taken, or the tenure ends
+	open      *parcel
+	taken     *parcel // in the current transaction
+	spare     []*parcel
+	committed int64 // C
+	waiting   int64 // the checkpoint of the outstanding snapshot until committed reaches it; -1: none
+
+	cancel context.CancelCauseFunc
+}
+
+// scratch are the buffers of one result.
+type scratch struct {
+	key, value, source []byte
+	headers            []wire.Header
+}
+
+func newTenure(e *Engine, lane int32, wake func(), fence state.Lane, p plan, base state.Checkpoint) *tenure {
+	t := &tenure{
+		engine: e, lane: lane, wake: wake, fence: fence, plan: p, base: base,
+		reader: newReader(e, lane), cache: newCache(p.replayFrom), position: p.replayFrom,
+		encoder: contract.NewResultEncoder(e.options.Rules.Types(), e.options.Detail), snapshot: new(state.Snapshot),
+		flushes: make(chan int64, 1), acks: make(chan int64, 1),
+		open: newParcel(), committed: p.judgeFrom, waiting: -1, cancel: func(error) {},
+	}
+	t.room.L = &t.mu
+	t.open.reset(p.judgeFrom)
+	return t
+}
+
+// run works until ctx ends (nil: the tenure is sound and may be handed over) or the tenure fails.
+func (t *tenure) run(ctx context.Context) error {
+	owner := ctx
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	t.mu.Lock()
+	t.cancel = cancel
+	t.mu.Unlock()
+	stop := context.AfterFunc(ctx, func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.room.Broadcast()
+	})
+	defer stop()
+
+	var group errgroup.Group
+	work := func(what string, fn func(context.Context) error) {
+		group.Go(func() error {
+			if err := fn(ctx); err != nil && ctx.Err() == nil {
+				cancel(fmt.Errorf("consumer: lane %d: %s: %w", t.lane, what, err))
+			}
+			return nil
+		})
+	}
+	work("read", func(ctx context.Context) error { return t.reader.run(ctx, t.position) })
+	work("judge", t.judge)
+	work("flush", t.flush)
+	_ = group.Wait() // the goroutines report by cancel
+	if owner.Err() != nil && context.Cause(ctx) == context.Cause(owner) {
+		return nil
+	}
+	return context.Cause(ctx)
+}
+
+// fail ends the tenure from outside.
+func (t *tenure) fail(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.cancel(err)
+}
+
+// take closes the open parcel and returns it for a transaction, or nil when there is nothing to commit.
+func (t *tenure) take() *parcel {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.taken != nil || t.open.empty() {
+		return nil
+	}
+	p := t.open
+	t.taken = p
+	if n := len(t.spare); n > 0 {
+		t.open, t.spare = t.spare[n-1], t.spare[:n-1]
+	} else {
+		t.open = newParcel()
+	}
+	t.open.reset(p.to)
+	t.room.Broadcast()
+	return p
+}
+
+// settle notes that the taken parcel is committed.
+func (t *tenure) settle() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.committed = t.taken.to
+	t.spare = append(t.spare, t.taken)
+	t.taken = nil
+	t.release()
+}
+
+// release hands the outstanding snapshot to the flusher once its offset is committed. The caller holds mu.
+func (t *tenure) release() {
+	if t.waiting >= 0 && t.waiting <= t.committed {
+		t.flushes <- t.waiting // has room: one snapshot is outstanding at most
+		t.waiting = -1
+	}
+}
+
+// committedOffset returns C as this tenure knows it.
+func (t *tenure) committedOffset() int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.committed
+}

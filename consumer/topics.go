@@ -1,0 +1,143 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+
+	"github.com/lapwing/lapwing/consumer/contract"
+	"github.com/lapwing/lapwing/consumer/wire"
+	"github.com/lapwing/lapwing/state"
+)
+
+// topicFacts is what the engine knows of its topics from its start on.
+type topicFacts struct {
+	inputID              [16]byte
+	lanes, outputs, dead int32 // partition counts
+}
+
+// prepare waits until Kafka and Redis answer and every topic is there, and fills in topics, layout and limits. Only
+// what time cannot mend is returned.
+func (e *Engine) prepare(ctx context.Context) error {
+	kafkaPasses := func(err error) bool { return classify(err) != fatal }
+	steps := []struct {
+		subject string
+		do      func(context.Context) error
+		passes  func(error) bool // time may mend it
+	}{
+		{"kafka", e.options.Client.Probe, kafkaPasses},
+		{"redis", e.options.Store.Check, state.Retriable},
+		{"topics", e.findTopics, kafkaPasses},
+	}
+	for _, step := range steps {
+		delay := newBackoff(100*time.Millisecond, 2*time.Second)
+		for {
+			err := e.call(ctx, step.do)
+			if err == nil {
+				e.health.clear(step.subject)
+				break
+			}
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if !step.passes(err) {
+				return fmt.Errorf("consumer: %s: %w", step.subject, err)
+			}
+			if e.health.set(step.subject, err.Error()) {
+				e.log.Warn("not ready, trying again", "subject", step.subject, "err", err)
+			}
+			if err := delay.wait(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// findTopics looks the topics up, or creates what is missing when it may.
+func (e *Engine) findTopics(ctx context.Context) error {
+	o := &e.options
+	names := []string{o.Input, o.Output, o.DeadLetters}
+	found, err := o.Client.Topics(ctx, names...)
+	if err != nil {
+		return err
+	}
+	var missing []wire.TopicSpec
+	var errs []error
+	for _, t := range found {
+		switch {
+		case t.Err == nil:
+		case errors.Is(t.Err, kafka.UnknownTopicOrPartition) && o.CreateTopics:
+			missing = append(missing, wire.TopicSpec{Name: t.Name, Partitions: o.Partitions, Replication: o.Replication})
+		case errors.Is(t.Err, kafka.UnknownTopicOrPartition):
+			errs = append(errs, fmt.Errorf("topic %s does not exist: create it (kafka-topics --create --topic %s --partitions %d) or set kafka.create_topics: true", t.Name, t.Name, o.Partitions))
+		default:
+			errs = append(errs, fmt.Errorf("topic %s: %w", t.Name, t.Err))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	if len(missing) > 0 {
+		e.log.Info("creating topics", "topics", len(missing), "partitions", o.Partitions)
+		if err := o.Client.CreateTopics(ctx, missing...); err != nil {
+			return fmt.Errorf("create topics: %w", err)
+		}
+		if found, err = o.Client.Topics(ctx, names...); err != nil {
+			return err
+		}
+		for _, t := range found {
+			if t.Err != nil {
+				return fmt.Errorf("topic %s: %w", t.Name, t.Err)
+			}
+		}
+	}
+	e.topics = topicFacts{inputID: found[0].ID, lanes: found[0].Partitions, outputs: found[1].Partitions, dead: found[2].Partitions}
+	e.layout = newLayout(o.Input, e.topics.inputID, e.topics.lanes, o.settingsText())
+	e.outputFollowsLane = o.Partitioner == contract.Murmur2 && e.topics.outputs == e.topics.lanes
+	return e.limitBatches(ctx)
+}
+
+// batchBytesFloor is the least that a record batch may be cut down to: any result fits.
+const batchBytesFloor = 16 << 10
+
+// messageBytesDefault is max.message.bytes of a topic that says nothing else (Kafka's default).
+const messageBytesDefault = 1<<20 + 12
+
+// limitBatches takes the smaller of the configured batch size and what the topics take. Without the permission to read
+// a topic's configuration Kafka's default is assumed; a batch that turns out too large halves the sizes.
+func (e *Engine) limitBatches(ctx context.Context) error {
+	takes := map[string]int{e.options.Output: messageBytesDefault, e.options.DeadLetters: messageBytesDefault}
+	for topic := range takes {
+		n, err := e.options.Client.MessageBytesMax(ctx, topic)
+		switch {
+		case err == nil:
+			takes[topic] = n
+		case classify(err) == fatal:
+			e.log.Info("max.message.bytes cannot be read, the default is assumed", "topic", topic, "bytes", messageBytesDefault, "err", err)
+		default:
+			return fmt.Errorf("max.message.bytes of %s: %w", topic, err)
+		}
+	}
+	e.deadLimit.Store(int64(takes[e.options.DeadLetters]))
+	e.batchLimit.Store(int64(min(e.options.BatchBytesMax, takes[e.options.Output], takes[e.options.DeadLetters])))
+	return nil
+}
+
+// batchBytes is the size of the largest batch with several records.
+func (e *Engine) batchBytes() int { return int(e.batchLimit.Load()) }
+
+// deadBytes is the size of the largest dead letter, in a batch of its own.
+func (e *Engine) deadBytes() int { return int(e.deadLimit.Load()) }
+
+// halveBatchBytes answers a topic that takes less than it said.
+func (e *Engine) halveBatchBytes() {
+	for _, limit := range []*atomic.Int64{&e.batchLimit, &e.deadLimit} {
+		limit.Store(max(limit.Load()/2, contract.DeadLetterReserve))
+	}
+	e.log.Warn("a batch was too large for its topic", "batch_bytes_max", e.batchBytes(), "dead_letter_bytes_max", e.deadBytes())
+}
