@@ -1,0 +1,50 @@
+package main
+
+import "time"
+
+// GatewayConfig is the section gateway: the HTTP server of lapwing gateway.
+type GatewayConfig struct {
+	Listen string `yaml:"listen"`
+	// WriteTimeout bounds the time until Kafka has acknowledged the event.
+	WriteTimeout time.Duration `yaml:"write_timeout" min:"10ms" max:"5m"`
+	// Timeout bounds the time from there until the result is there.
+	Timeout      time.Duration `yaml:"timeout" min:"10ms" max:"5m"`
+	BodyBytesMax Bytes         `yaml:"body_bytes_max" min:"64" max:"100MiB"`
+	// InFlightMax is how many requests are handled at a time.
+	InFlightMax       int           `yaml:"in_flight_max" min:"1" max:"1000000"`
+	HeaderBytesMax    Bytes         `yaml:"header_bytes_max" min:"1KiB" max:"1MiB"`
+	ReadHeaderTimeout time.Duration `yaml:"read_header_timeout" min:"10ms" max:"5m"`
+	ReadTimeout       time.Duration `yaml:"read_timeout" min:"10ms" max:"5m"`
+	IdleTimeout       time.Duration `yaml:"idle_timeout" min:"10ms" max:"1h"`
+	DrainTimeout      time.Duration `yaml:"drain_timeout" min:"10ms" max:"5m"`
+}
+
+// LogConfig is the section log.
+type LogConfig struct {
+	Level  string `yaml:"level" allow:"debug|info|warn|error"`
+	Format string `yaml:"format" allow:"text|json"`
+}
+
+func newGatewayConfig() GatewayConfig {
+	return GatewayConfig{
+		Listen:            "127.0.0.1:5001",
+		WriteTimeout:      3 * time.Second,
+		Timeout:           5 * time.Second,
+		BodyBytesMax:      64 << 10,
+		InFlightMax:       1024,
+		HeaderBytesMax:    16 << 10,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		DrainTimeout:      3 * time.Second,
+	}
+}
+
+func (l *loader) checkGateway() {
+	g := &l.config.Gateway
+	l.checkListen("gateway.listen", g.Listen)
+	if g.ReadHeaderTimeout > g.ReadTimeout {
+		l.relation("must be at most gateway.read_timeout, "+shortDuration(g.ReadTimeout),
+			"gateway.read_header_timeout", "gateway.read_timeout")
+	}
+}

@@ -1,0 +1,214 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// KafkaConfig is the section kafka: the cluster, the group, the topics, and how they are read and written.
+type KafkaConfig struct {
+	Brokers []string `yaml:"brokers"`
+	Group   string   `yaml:"group"`
+	// Input is a list, for the sources of a lane; one is supported yet.
+	Input       []string `yaml:"input"`
+	Output      string   `yaml:"output"`
+	DeadLetters string   `yaml:"dead_letters"`
+	Guarantee   string   `yaml:"guarantee" allow:"exactly_once|at_least_once"`
+
+	CreateTopics bool  `yaml:"create_topics"`
+	Partitions   int32 `yaml:"partitions" min:"1" max:"10000"`
+	// Replication of topics that are created; -1 is the broker's default.
+	Replication int16 `yaml:"replication" min:"-1" max:"100"`
+
+	Start Start `yaml:"start"`
+	// Warm is how much is replayed, unjudged, before a start at latest or at a time.
+	Warm          time.Duration `yaml:"warm" min:"0s" max:"8784h"`
+	OnDataLoss    string        `yaml:"on_data_loss" allow:"stop|continue"`
+	OnOffsetReset string        `yaml:"on_offset_reset" allow:"stop|rebuild|resume"`
+	Partitioner   string        `yaml:"partitioner" allow:"murmur2|crc32|fnv1a"`
+	Compression   string        `yaml:"compression" allow:"none|gzip|snappy|lz4|zstd"`
+
+	TLS  TLSConfig  `yaml:"tls"`
+	SASL SASLConfig `yaml:"sasl"`
+
+	ClientID           string        `yaml:"client_id"`
+	SessionTimeout     time.Duration `yaml:"session_timeout" min:"1s" max:"30m"`
+	RebalanceTimeout   time.Duration `yaml:"rebalance_timeout" min:"1s" max:"30m"`
+	HeartbeatInterval  time.Duration `yaml:"heartbeat_interval" min:"10ms" max:"10m"`
+	TransactionTimeout time.Duration `yaml:"transaction_timeout" min:"1s" max:"15m"`
+	TransactionPause   time.Duration `yaml:"transaction_pause" min:"0s" max:"100ms"`
+	DrainTimeout       time.Duration `yaml:"drain_timeout" min:"100ms" max:"10m"`
+	RequestTimeout     time.Duration `yaml:"request_timeout" min:"100ms" max:"5m"`
+	DialTimeout        time.Duration `yaml:"dial_timeout" min:"10ms" max:"5m"`
+
+	FetchBytesMax        Bytes         `yaml:"fetch_bytes_max" min:"1KiB" max:"100MiB"`
+	FetchWaitMax         time.Duration `yaml:"fetch_wait_max" min:"1ms" max:"1m"`
+	BatchRecordsMax      int           `yaml:"batch_records_max" min:"1" max:"1000000"`
+	BatchBytesMax        Bytes         `yaml:"batch_bytes_max" min:"16KiB" max:"100MiB"`
+	DecompressedBytesMax Bytes         `yaml:"decompressed_bytes_max" min:"1MiB" max:"1GiB"`
+}
+
+// SASLConfig is how Lapwing logs in to Kafka; without a mechanism it does not.
+type SASLConfig struct {
+	Mechanism    string `yaml:"mechanism" allow:"|plain|scram-sha-256|scram-sha-512"`
+	Username     string `yaml:"username"`
+	Password     Secret `yaml:"password"`
+	PasswordFile File   `yaml:"password_file"`
+}
+
+func newKafkaConfig() KafkaConfig {
+	return KafkaConfig{
+		Brokers:              []string{"127.0.0.1:9092"},
+		Group:                "lapwing",
+		Input:                []string{"events"},
+		Output:               "alerts",
+		DeadLetters:          "events.dead",
+		Guarantee:            "exactly_once",
+		Partitions:           6,
+		Replication:          -1,
+		OnDataLoss:           "stop",
+		OnOffsetReset:        "stop",
+		Partitioner:          "murmur2",
+		Compression:          "none",
+		ClientID:             "lapwing",
+		SessionTimeout:       6 * time.Second, // The least that brokers allow by default; a crash is noticed after it.
+		RebalanceTimeout:     30 * time.Second,
+		HeartbeatInterval:    300 * time.Millisecond, // A rebalance is noticed by a heartbeat.
+		TransactionTimeout:   30 * time.Second,
+		TransactionPause:     2 * time.Millisecond,
+		DrainTimeout:         3 * time.Second,
+		RequestTimeout:       10 * time.Second,
+		DialTimeout:          3 * time.Second,
+		FetchBytesMax:        1 << 20,
+		FetchWaitMax:         500 * time.Millisecond,
+		BatchRecordsMax:      20_000,
+		BatchBytesMax:        900 << 10, // Brokers take batches of 1 MiB by default.
+		DecompressedBytesMax: 64 << 20,
+	}
+}
+
+// Limits of Kafka and of Lapwing's use of it.
+const (
+	topicBytesMax = 249
+	// groupBytesMax leaves room for the topics that are named after the group (<group>.rekey).
+	groupBytesMax = 200
+	// heartbeatsPerSession is how many heartbeats must fit into a session, so that a lost one ends nothing.
+	heartbeatsPerSession = 3
+)
+
+func (l *loader) checkKafka() {
+	k := &l.config.Kafka
+	l.checkAddresses("kafka.brokers", k.Brokers, 0)
+	l.checkName("kafka.group", k.Group, groupBytesMax)
+	l.checkInput(k.Input)
+	l.checkName("kafka.output", k.Output, topicBytesMax)
+	l.checkName("kafka.dead_letters", k.DeadLetters, topicBytesMax)
+	l.checkTopicsDiffer(k)
+	if k.ClientID == "" {
+		l.wrong("kafka.client_id", "must not be empty")
+	}
+	if k.Replication == 0 {
+		l.wrong("kafka.replication", "must be 1 or more, or -1 for the broker's default")
+	}
+	if k.Warm > 0 && !k.Start.Latest && k.Start.Time.IsZero() {
+		l.relation("means nothing with kafka.start: earliest, which judges everything that is kept; leave it out",
+			"kafka.warm", "kafka.start")
+	}
+	l.checkKafkaTimes(k)
+	if k.DecompressedBytesMax < k.FetchBytesMax {
+		l.relation(fmt.Sprintf("must be at least kafka.fetch_bytes_max, %v", k.FetchBytesMax),
+			"kafka.decompressed_bytes_max", "kafka.fetch_bytes_max")
+	}
+	l.checkTLS("kafka.tls", &k.TLS)
+	l.checkSASL(&k.SASL)
+}
+
+// checkKafkaTimes checks the relations between timeouts.
+func (l *loader) checkKafkaTimes(k *KafkaConfig) {
+	if k.HeartbeatInterval*heartbeatsPerSession > k.SessionTimeout {
+		l.relation(fmt.Sprintf("%s must be at most a third of kafka.session_timeout, %s, so that one lost heartbeat does not end the membership",
+			shortDuration(k.HeartbeatInterval), shortDuration(k.SessionTimeout)),
+			"kafka.heartbeat_interval", "kafka.session_timeout")
+	}
+	if k.DrainTimeout >= k.SessionTimeout {
+		l.relation(fmt.Sprintf("%s must be below kafka.session_timeout, %s, or the lanes are lost while they drain",
+			shortDuration(k.DrainTimeout), shortDuration(k.SessionTimeout)),
+			"kafka.drain_timeout", "kafka.session_timeout")
+	}
+	if k.DrainTimeout >= k.RebalanceTimeout {
+		l.relation(fmt.Sprintf("%s must be below kafka.rebalance_timeout, %s, or the lanes are lost while they drain",
+			shortDuration(k.DrainTimeout), shortDuration(k.RebalanceTimeout)),
+			"kafka.drain_timeout", "kafka.rebalance_timeout")
+	}
+	if k.FetchWaitMax >= k.RequestTimeout {
+		l.relation(fmt.Sprintf("%s must be below kafka.request_timeout, %s",
+			shortDuration(k.FetchWaitMax), shortDuration(k.RequestTimeout)),
+			"kafka.fetch_wait_max", "kafka.request_timeout")
+	}
+}
+
+// checkInput checks the list of input topics.
+func (l *loader) checkInput(input []string) {
+	switch {
+	case len(input) == 0:
+		l.wrong("kafka.input", "must name the input topic, like [events]")
+		return
+	case len(input) > 1:
+		l.wrong("kafka.input", fmt.Sprintf("has %d topics, but one is supported yet; run an engine with a group of its own for each", len(input)))
+	}
+	for i, topic := range input {
+		l.checkName(element("kafka.input", i), topic, topicBytesMax)
+	}
+}
+
+// checkTopicsDiffer refuses a topic that is used for two things: its records would be judged again for ever.
+func (l *loader) checkTopicsDiffer(k *KafkaConfig) {
+	if slices.Contains(k.Input, k.Output) {
+		l.relation(fmt.Sprintf("is %q, which is in kafka.input too; results need a topic of their own", k.Output), "kafka.output", "kafka.input")
+	}
+	if slices.Contains(k.Input, k.DeadLetters) {
+		l.relation(fmt.Sprintf("is %q, which is in kafka.input too; dead letters need a topic of their own", k.DeadLetters), "kafka.dead_letters", "kafka.input")
+	}
+	if k.Output == k.DeadLetters {
+		l.relation(fmt.Sprintf("is %q, which is kafka.output too; dead letters need a topic of their own", k.DeadLetters), "kafka.dead_letters", "kafka.output")
+	}
+}
+
+// checkName checks the name of a topic, or of a group, which topics are named after.
+func (l *loader) checkName(path, name string, bytesMax int) {
+	legal := func(r rune) bool {
+		return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("._-", r)
+	}
+	switch {
+	case name == "":
+		l.wrong(path, "must not be empty")
+	case name == "." || name == "..":
+		l.wrong(path, "must not be . or ..")
+	case len(name) > bytesMax:
+		l.wrong(path, fmt.Sprintf("has %d characters, at most %d are allowed", len(name), bytesMax))
+	case strings.ContainsFunc(name, func(r rune) bool { return !legal(r) }):
+		l.wrong(path, "must consist of the characters a-z A-Z 0-9 . _ - only")
+	}
+}
+
+// checkSASL checks that what a login needs is there, and nothing that it does not use.
+func (l *loader) checkSASL(s *SASLConfig) {
+	const section = "kafka.sasl"
+	if s.Mechanism == "" {
+		for _, path := range []string{section + ".username", section + ".password", section + ".password_file"} {
+			if l.isSet(path) {
+				l.relation("is not used without kafka.sasl.mechanism; set it to plain, scram-sha-256 or scram-sha-512", path, section+".mechanism")
+			}
+		}
+		return
+	}
+	if s.Username == "" {
+		l.relation("must be set, since kafka.sasl.mechanism is "+s.Mechanism, section+".username", section+".mechanism")
+	}
+	if s.Password == "" && s.PasswordFile == "" {
+		l.relation("or kafka.sasl.password_file must be set, since kafka.sasl.mechanism is "+s.Mechanism, section+".password", section+".mechanism")
+	}
+	l.checkPassword(section, s.Password, s.PasswordFile)
+}

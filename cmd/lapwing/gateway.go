@@ -1,0 +1,39 @@
+package main
+
+import "context"
+
+type gatewayCmd struct {
+	Config string `placeholder:"FILE" help:"The configuration; left out: the defaults and the environment."`
+}
+
+// Help is what --help prints beside the flags.
+func (c *gatewayCmd) Help() string {
+	return `Serves POST /event: writes the event to the input topic and answers with its result, which some engine of the group
+publishes. Any number of gateways may run beside any number of engines.`
+}
+
+// Run is the gateway.
+func (c *gatewayCmd) Run(ctx context.Context, con *console) error {
+	config, err := LoadConfig(c.Config, con.environ)
+	if err != nil {
+		return err
+	}
+	ctx, stop := drainOnSignal(ctx, con.stderr)
+	defer stop()
+	log, registry := newLogger(con.stderr, config.Log), newRegistry()
+	g, closeAll, err := config.gateway(log, registry, nil)
+	if err != nil {
+		return err
+	}
+	defer closeAll()
+	admin, err := config.admin(log, registry, func() (bool, string) {
+		if err := g.Ready(); err != nil {
+			return false, err.Error() + "\n"
+		}
+		return true, ""
+	})
+	if err != nil {
+		return err
+	}
+	return serve(ctx, config.Gateway.DrainTimeout+stopGrace, g.Run, admin)
+}

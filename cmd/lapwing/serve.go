@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lapwing/lapwing/consumer"
+	"github.com/lapwing/lapwing/consumer/contract"
+	"github.com/lapwing/lapwing/consumer/gateway"
+	"github.com/lapwing/lapwing/consumer/wire"
+	"github.com/lapwing/lapwing/state"
+)
+
+// stopGrace is what a command may take beyond the drain timeout before it gives up on a clean stop.
+const stopGrace = 1500 * time.Millisecond
+
+// errNotClean ends a command whose drain did not end in time. Nothing is lost by it: the next start replays.
+var errNotClean = errors.New("the drain did not end in time; the next start replays what was not flushed")
+
+// service is one thing that a command runs until its context ends.
+type service func(ctx context.Context) error
+
+// serve runs services until the first fails or ctx ends, then waits for all, for at most the given time.
+func serve(ctx context.Context, stopMax time.Duration, services ...service) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, s := range services {
+		group.Go(func() error { return s(ctx) })
+	}
+	done := make(chan error, 1)
+	go func() { done <- group.Wait() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(stopMax):
+		return errNotClean
+	}
+}
+
+// newRegistry returns a registry with the metrics of the process and of Go.
+func newRegistry() *prometheus.Registry {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return registry
+}
+
+// engine builds the engine of a configuration. The caller calls closeAll when it has ended.
+func (c *Config) engine(log *slog.Logger, registry prometheus.Registerer) (e *consumer.Engine, closeAll func(), err error) {
+	o, err := c.engineOptions()
+	if err != nil {
+		return nil, nil, err
+	}
+	o.Logger, o.Registerer = log, registry
+	wireOptions, err := c.WireOptions()
+	if err != nil {
+		return nil, nil, err
+	}
+	redisOptions, err := c.RedisOptions()
+	if err != nil {
+		return nil, nil, err
+	}
+	if o.Client, err = wire.New(wireOptions); err != nil {
+		return nil, nil, err
+	}
+	store, err := state.NewRedis(redisOptions)
+	if err != nil {
+		o.Client.Close()
+		return nil, nil, err
+	}
+	o.Store = store
+	closeAll = func() {
+		if err := store.Close(); err != nil {
+			log.Warn("redis connections not closed", "err", err)
+		}
+		o.Client.Close()
+	}
+	if e, err = consumer.New(o); err != nil {
+		closeAll()
+		return nil, nil, err
+	}
+	return e, closeAll, nil
+}
+
+// engineOptions maps the configuration to the engine's options, without the dependencies that must be closed.
+func (c *Config) engineOptions() (consumer.Options, error) {
+	k, r := &c.Kafka, &c.Redis
+	o := consumer.DefaultOptions()
+	var err error
+	if o.Rules, err = c.RuleSet(); err != nil {
+		return o, err
+	}
+	if o.Decoder, err = c.DecoderOptions(); err != nil {
+		return o, err
+	}
+	if o.Partitioner, err = contract.ParsePartitioner(k.Partitioner); err != nil {
+		return o, err
+	}
+	if o.Compression, err = wire.ParseCompression(k.Compression); err != nil {
+		return o, err
+	}
+	if k.Guarantee == "at_least_once" {
+		o.Guarantee = consumer.AtLeastOnce
+	}
+	switch k.OnOffsetReset {
+	case "rebuild":
+		o.OnReset = consumer.OffsetResetRebuild
+	case "resume":
+		o.OnReset = consumer.OffsetResetResume
+	}
+	o.Brokers, o.Group, o.Input, o.Output, o.DeadLetters = k.Brokers, k.Group, k.Input[0], k.Output, k.DeadLetters
+	o.CreateTopics, o.Partitions, o.Replication = k.CreateTopics, k.Partitions, k.Replication
+	o.Start, o.Warm = consumer.StartPosition(k.Start), k.Warm
+	o.OnDataLoss = k.OnDataLoss == "continue"
+	o.Detail, o.AlertsOnly = c.ResultDetail(), c.Results == "alerts"
+	o.SessionTimeout, o.RebalanceTimeout, o.HeartbeatInterval = k.SessionTimeout, k.RebalanceTimeout, k.HeartbeatInterval
+	o.TransactionTimeout, o.TransactionPause = k.TransactionTimeout, k.TransactionPause
+	o.RequestTimeout, o.DrainTimeout = k.RequestTimeout, k.DrainTimeout
+	o.FetchBytesMax, o.FetchWaitMax, o.DecompressedBytesMax = int32(k.FetchBytesMax), k.FetchWaitMax, int(k.DecompressedBytesMax)
+	o.BatchRecordsMax, o.BatchBytesMax = k.BatchRecordsMax, int(k.BatchBytesMax)
+	o.FlushInterval, o.DirtyMax, o.CacheMax = r.FlushInterval, r.DirtyMax, r.CacheMax
+	return o, nil
+}
+
+// gateway builds the gateway of a configuration. The caller calls closeAll when it has ended.
+func (c *Config) gateway(log *slog.Logger, registry prometheus.Registerer, listener net.Listener) (g *gateway.Gateway, closeAll func(), err error) {
+	k, w := &c.Kafka, &c.Gateway
+	o := gateway.DefaultOptions()
+	o.Logger, o.Registerer, o.Listen, o.Listener = log, registry, w.Listen, listener
+	o.Input, o.Output = k.Input[0], k.Output
+	if o.Decoder, err = c.DecoderOptions(); err != nil {
+		return nil, nil, err
+	}
+	if o.Partitioner, err = contract.ParsePartitioner(k.Partitioner); err != nil {
+		return nil, nil, err
+	}
+	o.WriteTimeout, o.ResultTimeout, o.DrainTimeout = w.WriteTimeout, w.Timeout, w.DrainTimeout
+	o.BodyBytesMax, o.InFlightMax, o.HeaderBytesMax = int64(w.BodyBytesMax), w.InFlightMax, int(w.HeaderBytesMax)
+	o.ReadHeaderTimeout, o.ReadTimeout, o.IdleTimeout = w.ReadHeaderTimeout, w.ReadTimeout, w.IdleTimeout
+	o.FetchWaitMax, o.FetchBytesMax = k.FetchWaitMax, int32(k.FetchBytesMax)
+	o.DecompressedBytesMax, o.RequestTimeout = int(k.DecompressedBytesMax), k.RequestTimeout
+	wireOptions, err := c.WireOptions()
+	if err != nil {
+		return nil, nil, err
+	}
+	if o.Client, err = wire.New(wireOptions); err != nil {
+		return nil, nil, err
+	}
+	if g, err = gateway.New(o); err != nil {
+		o.Client.Close()
+		return nil, nil, err
+	}
+	return g, o.Client.Close, nil
+}
+
+// admin returns a service for /metrics, /healthz and /readyz; it listens before it returns.
+func (c *Config) admin(log *slog.Logger, registry *prometheus.Registry, ready func() (bool, string)) (service, error) {
+	if c.HTTP == "" {
+		return func(ctx context.Context) error { <-ctx.Done(); return nil }, nil
+	}
+	listener, err := net.Listen("tcp", c.HTTP)
+	if err != nil {
+		return nil, fmt.Errorf("http: %s cannot be listened on: %w; choose another address with the key http, or empty for none", c.HTTP, err)
+	}
+	log.Info("admin endpoints", "address", listener.Addr().String())
+	server := &http.Server{Handler: consumer.OpsHandler(ready, registry, c.Pprof), ReadHeaderTimeout: c.Gateway.ReadHeaderTimeout}
+	return func(ctx context.Context) error {
+		stop := context.AfterFunc(ctx, func() { _ = server.Close() })
+		defer stop()
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("http: %w", err)
+		}
+		return nil
+	}, nil
+}
