@@ -24,6 +24,7 @@ type Engine struct {
 	health          *health
 	transactionalID string
 	producer        *wire.Producer // nil at least once
+	owner           string         // stands in the checkpoint of each lane that this engine holds
 	rulesHeader     wire.Header
 
 	// Set by prepare, before any lane starts.
@@ -37,6 +38,9 @@ type Engine struct {
 	// Set at the start of a generation, before its lanes start: each lane's share.
 	dirtyMax, cacheMax int
 }
+
+// ownerAtLeastOnce stands for an owner without a transactional id: there is nothing to fence.
+const ownerAtLeastOnce = "at_least_once"
 
 // New validates the options and starts nothing. Errors name the option and its value.
 func New(o Options) (*Engine, error) {
@@ -59,7 +63,9 @@ func New(o Options) (*Engine, error) {
 		rulesHeader:       wire.Header{Key: contract.HeaderRules, Value: []byte(o.Rules.Hash())},
 		outputPartitioner: contract.Murmur2,
 	}
+	e.owner = ownerAtLeastOnce
 	if o.Guarantee == ExactlyOnce {
+		e.owner = e.transactionalID
 		e.producer = o.Client.NewProducer(wire.ProducerOptions{
 			TransactionalID: e.transactionalID, TransactionTimeout: o.TransactionTimeout, Compression: o.Compression, Group: o.Group,
 		})

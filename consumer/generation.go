@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"sync"
 	"time"
@@ -95,7 +96,11 @@ func (g *generation) supervise(ctx context.Context, lane int32) *tenure {
 			return nil
 		}
 		if e.health.set(laneSubject(lane), err.Error()) {
-			e.log.Error("lane starts again", "partition", lane, "err", err)
+			level := slog.LevelWarn
+			if errors.As(err, new(*stopError)) {
+				level = slog.LevelError // somebody has to do something
+			}
+			e.log.Log(ctx, level, "lane starts again", "partition", lane, "err", err)
 		}
 		if time.Since(began) > 10*time.Second {
 			delay.reset()

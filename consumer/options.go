@@ -136,8 +136,9 @@ func (o *Options) validate() error {
 	require(o.TransactionTimeout >= time.Second, "TransactionTimeout %v is below 1s", o.TransactionTimeout)
 	require(o.TransactionPause >= 0 && o.TransactionPause <= time.Second, "TransactionPause %v is not within 0..1s", o.TransactionPause)
 	require(o.RequestTimeout > 0, "RequestTimeout %v is not above 0", o.RequestTimeout)
-	require(o.DrainTimeout > 0 && o.DrainTimeout <= o.RebalanceTimeout,
-		"DrainTimeout %v must be above 0 and at most RebalanceTimeout %v", o.DrainTimeout, o.RebalanceTimeout)
+	// No heartbeats are sent while lanes are handed over.
+	require(o.DrainTimeout > 0 && o.DrainTimeout < min(o.SessionTimeout, o.RebalanceTimeout),
+		"DrainTimeout %v must be above 0 and below SessionTimeout %v and RebalanceTimeout %v", o.DrainTimeout, o.SessionTimeout, o.RebalanceTimeout)
 	require(o.FetchBytesMax >= 1<<10, "FetchBytesMax %d is below 1 KiB", o.FetchBytesMax)
 	require(o.FetchWaitMax > 0 && o.FetchWaitMax < o.RequestTimeout, "FetchWaitMax %v must be above 0 and below RequestTimeout %v", o.FetchWaitMax, o.RequestTimeout)
 	require(o.BatchRecordsMax > 0, "BatchRecordsMax %d is not above 0", o.BatchRecordsMax)

@@ -33,7 +33,7 @@ func (g *generation) start(ctx context.Context, lane int32) (*tenure, error) {
 	if err := g.committer.barrier(ctx); err != nil {
 		return nil, err
 	}
-	if owner := checkpoint.Owner; owner != "" && owner != e.transactionalID {
+	if owner := checkpoint.Owner; owner != "" && owner != e.owner && owner != ownerAtLeastOnce {
 		e.log.Info("fencing the former owner", "partition", lane, "transactional_id", owner)
 		if err := e.call(ctx, func(ctx context.Context) error {
 			return e.options.Client.FenceTransactionalID(ctx, owner, e.options.TransactionTimeout)
@@ -56,6 +56,9 @@ func (g *generation) start(ctx context.Context, lane int32) (*tenure, error) {
 // plan finds out what the lane has to do.
 func (g *generation) plan(ctx context.Context, lane int32, checkpoint state.Checkpoint, stored bool, committed wire.Committed) (plan, error) {
 	e := g.engine
+	if err := e.call(ctx, e.checkInput); err != nil {
+		return plan{}, err
+	}
 	f := finding{layout: e.layout, checkpoint: checkpoint, stored: stored, committed: committed.Offset, metadata: committed.Metadata}
 	err := e.call(ctx, func(ctx context.Context) (err error) {
 		if f.logStart, err = e.options.Client.EarliestOffset(ctx, e.options.Input, lane); err != nil {
@@ -110,7 +113,7 @@ func (g *generation) open(ctx context.Context, lane int32, fence state.Lane, p p
 		e.log.Warn("a rule looks further back than states were kept so far: it is whole after one horizon of events",
 			"partition", lane, "kept_seconds", checkpoint.Horizon, "horizon_seconds", horizon)
 	}
-	base := state.Checkpoint{Layout: e.layout.String(), Incarnation: p.incarnation, Owner: e.transactionalID, Horizon: e.options.Rules.Horizon()}
+	base := state.Checkpoint{Layout: e.layout.String(), Incarnation: p.incarnation, Owner: e.owner, Horizon: e.options.Rules.Horizon()}
 	first := base
 	first.Offset = p.replayFrom
 	snapshot := new(state.Snapshot)
@@ -206,10 +209,7 @@ func (g *generation) checkLayout(ctx context.Context, f finding) error {
 		return nil
 	}
 	if former.partitions != e.layout.partitions {
-		return &stopError{
-			what:   fmt.Sprintf("topic %s has %d partitions, the states were judged with %d", e.options.Input, e.layout.partitions, former.partitions),
-			remedy: "a change of the partition count is not supported yet: use a new group",
-		}
+		return grownError(e.options.Input, former.partitions, e.layout.partitions)
 	}
 	lanes := make([]int32, e.layout.partitions)
 	for i := range lanes {

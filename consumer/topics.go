@@ -102,6 +102,33 @@ func (e *Engine) findTopics(ctx context.Context) error {
 	return e.limitBatches(ctx)
 }
 
+// errRecreated ends the engine: what it holds belongs to a topic that is gone. A new start begins the new one.
+var errRecreated = errors.New("the input topic was deleted and made again while the engine ran: start it again")
+
+// checkInput makes sure that the input topic is still the one that the layout names.
+func (e *Engine) checkInput(ctx context.Context) error {
+	topics, err := e.options.Client.Topics(ctx, e.options.Input)
+	if err != nil {
+		return err
+	}
+	switch t := topics[0]; {
+	case t.Err != nil:
+		return fmt.Errorf("topic %s: %w", t.Name, t.Err)
+	case t.ID != e.topics.inputID:
+		return fmt.Errorf("topic %s: %w", t.Name, errRecreated)
+	case t.Partitions != e.topics.lanes:
+		return grownError(t.Name, e.topics.lanes, t.Partitions)
+	}
+	return nil
+}
+
+func grownError(topic string, former, now int32) error {
+	return &stopError{
+		what:   fmt.Sprintf("topic %s has %d partitions, the states were judged with %d", topic, now, former),
+		remedy: "a change of the partition count is not supported yet: use a new group",
+	}
+}
+
 // batchBytesFloor is the least that a record batch may be cut down to: any result fits.
 const batchBytesFloor = 16 << 10
 

@@ -1,0 +1,244 @@
+package consumer
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/lapwing/lapwing/consumer/contract"
+	"github.com/lapwing/lapwing/rules"
+	"github.com/lapwing/lapwing/state"
+)
+
+// waitProblem waits until the engine says what keeps it from being ready.
+func waitProblem(t *testing.T, e *Engine, want string) {
+	t.Helper()
+	problems := ""
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if _, problems = e.Ready(); strings.Contains(problems, want) {
+			return
+		}
+	}
+	t.Fatalf("after 30s not %q but:\n%s", want, problems)
+}
+
+// minimal runs an engine with minimal results until it is ready.
+func (b *bench) minimal(store state.Store, change func(*Options)) (*Engine, func() error) {
+	b.t.Helper()
+	e, stop := b.engine(store, func(o *Options) {
+		o.Detail = contract.DetailMinimal
+		if change != nil {
+			change(o)
+		}
+	})
+	return e, stop
+}
+
+func (b *bench) judge(store state.Store, change func(*Options), total int, values ...string) {
+	b.t.Helper()
+	e, stop := b.minimal(store, change)
+	waitReady(b.t, e)
+	if len(values) > 0 {
+		b.send(values...)
+	}
+	b.read(b.output, total)
+	if err := stop(); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func withdraw(at int) string { return event("withdraw", "1", 1, at) }
+
+const streak = `{"alert":true,"alert_codes":[30],"user_id":1}`
+
+func TestStartLatestIsWarm(t *testing.T) {
+	b := newBench(t, 1)
+	b.send(withdraw(1), withdraw(2))
+	e, _ := b.minimal(state.NewMemory(), func(o *Options) { o.Start, o.Warm = StartPosition{Latest: true}, time.Hour })
+	waitReady(t, e)
+	b.send(withdraw(3))
+	if got := string(b.read(b.output, 1)[0].Value); got != streak {
+		t.Fatalf("got %s: the two events before the start are not in the state", got)
+	}
+}
+
+func TestStartAtTime(t *testing.T) {
+	b := newBench(t, 1)
+	b.send(withdraw(1))
+	time.Sleep(20 * time.Millisecond) // record timestamps are milliseconds
+	from := time.Now()
+	b.send(withdraw(2), withdraw(3))
+	e, _ := b.minimal(state.NewMemory(), func(o *Options) { o.Start = StartPosition{Time: from} })
+	waitReady(t, e)
+	for _, r := range b.read(b.output, 2) {
+		if strings.Contains(string(r.Value), "true") {
+			t.Fatalf("%s: the first event was judged too", r.Value)
+		}
+	}
+}
+
+func TestAlertsOnly(t *testing.T) {
+	b := newBench(t, 1)
+	e, _ := b.minimal(state.NewMemory(), func(o *Options) { o.AlertsOnly = true })
+	waitReady(t, e)
+	b.send(withdraw(1), withdraw(2), withdraw(3))
+	if err := b.client.ProduceSync(t.Context(), &kgo.Record{Key: []byte("2"), Value: []byte(event("deposit", "1", 2, 1)),
+		Headers: []kgo.RecordHeader{{Key: contract.HeaderRequestID, Value: []byte("somebody waits")}, {Key: contract.HeaderTraceparent, Value: []byte("00-trace")}}}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	got := b.read(b.output, 2)
+	if string(got[0].Value) != streak || header(got[0], contract.HeaderAlert) != "1" {
+		t.Errorf("%s %v", got[0].Value, got[0].Headers)
+	}
+	if header(got[1], contract.HeaderRequestID) != "somebody waits" || header(got[1], contract.HeaderTraceparent) != "00-trace" || header(got[1], contract.HeaderAlert) != "0" {
+		t.Errorf("%s %v", got[1].Value, got[1].Headers)
+	}
+}
+
+// crashed leaves the store as a crash does: the checkpoint behind the committed offset, an owner that did not clear its
+// name.
+func crashed(t *testing.T, store state.Store, offset int64) {
+	t.Helper()
+	lane, err := store.Claim(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, _ := lane.Previous()
+	c.Offset, c.Owner = offset, "a-dead-owner"
+	s := new(state.Snapshot)
+	s.Reset(0, rules.DefaultTypes(), c)
+	if err := lane.Flush(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestChangedSettings checks that other decoding settings start only on settled lanes.
+func TestChangedSettings(t *testing.T) {
+	b, store := newBench(t, 1), state.NewMemory()
+	numeric := func(o *Options) { o.Decoder.AcceptNumericAmount = true }
+	b.judge(store, nil, 2, withdraw(1), withdraw(2))
+	crashed(t, store, 1)
+	e, stop := b.minimal(store, numeric)
+	waitProblem(t, e, "start once with the former settings and stop cleanly")
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	b.judge(store, nil, 2) // the former settings replay and settle
+	b.judge(store, numeric, 3, `{"type":"withdraw","amount":1,"user_id":1,"time":3}`)
+	if got := string(b.read(b.output, 3)[2].Value); got != streak {
+		t.Fatalf("got %s: the state did not survive the change", got)
+	}
+}
+
+// TestTopicMadeAgain checks that a topic deleted and made again finds none of the old states and offsets.
+func TestTopicMadeAgain(t *testing.T) {
+	b, store := newBench(t, 1), state.NewMemory()
+	b.judge(store, nil, 2, withdraw(1), withdraw(2))
+	admin := kadm.NewClient(b.client)
+	if _, err := admin.DeleteTopics(t.Context(), b.input); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		r, err := admin.CreateTopic(t.Context(), 1, 1, nil, b.input)
+		if err == nil && r.Err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err, r.Err)
+		}
+	}
+	client, err := kgo.NewClient(kgo.SeedBrokers(b.broker), kgo.DefaultProduceTopic(b.input)) // knows nothing of the old topic
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	b.client = client
+	b.judge(store, nil, 3, withdraw(3))
+	if got := string(b.read(b.output, 3)[2].Value); got == streak {
+		t.Fatal("the old topic's state was used")
+	}
+}
+
+// TestTopicGrown checks that a changed partition count is refused, not judged against half a history.
+func TestTopicGrown(t *testing.T) {
+	b, store := newBench(t, 1), state.NewMemory()
+	b.judge(store, nil, 1, withdraw(1))
+	if _, err := kadm.NewClient(b.client).CreatePartitions(t.Context(), 1, b.input); err != nil {
+		t.Fatal(err)
+	}
+	e, _ := b.minimal(store, nil)
+	waitProblem(t, e, "has 2 partitions, the states were judged with 1")
+}
+
+// TestRetention deletes input that was not judged yet: the lane stops with exact counts, and goes on when told to.
+func TestRetention(t *testing.T) {
+	b, store := newBench(t, 1), state.NewMemory()
+	b.judge(store, nil, 2, withdraw(1), withdraw(2))
+	crashed(t, store, 1)
+	b.send(withdraw(3), withdraw(4), withdraw(5), withdraw(6))
+	deletion := kadm.Offsets{}
+	deletion.Add(kadm.Offset{Topic: b.input, Partition: 0, At: 4})
+	if r, err := kadm.NewClient(b.client).DeleteRecords(t.Context(), deletion); err != nil || r.Error() != nil {
+		t.Fatal(err, r.Error())
+	}
+	e, stop := b.minimal(store, nil)
+	waitProblem(t, e, "of [1, 4), 1 records are missing for the states and 2 were never judged")
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	b.judge(store, func(o *Options) { o.OnDataLoss = true }, 4)
+	for _, r := range b.read(b.output, 4) {
+		if strings.Contains(string(r.Value), "true") {
+			t.Fatalf("%s: an alert joins both sides of the hole", r.Value)
+		}
+	}
+}
+
+// TestOffsetReset sets the group's offset from outside: the lane stops, or rebuilds its states up to there.
+func TestOffsetReset(t *testing.T) {
+	b, store := newBench(t, 1), state.NewMemory()
+	b.judge(store, nil, 3, withdraw(1), withdraw(2), withdraw(3))
+	offsets := kadm.Offsets{}
+	offsets.Add(kadm.Offset{Topic: b.input, Partition: 0, At: 2, LeaderEpoch: -1})
+	if err := kadm.NewClient(b.client).CommitAllOffsets(t.Context(), b.group, offsets); err != nil {
+		t.Fatal(err)
+	}
+	e, stop := b.minimal(store, nil)
+	waitProblem(t, e, "the committed offset 2 was not set by Lapwing")
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	b.judge(store, func(o *Options) { o.OnReset = OffsetResetRebuild }, 4)
+	if got := string(b.read(b.output, 4)[3].Value); got != streak {
+		t.Fatalf("got %s: the third event was judged on other states than the two before it give", got)
+	}
+	b.judge(store, nil, 4) // the offset is Lapwing's again
+}
+
+// TestSmallCache judges more users than memory holds: states go to the store and come back.
+func TestSmallCache(t *testing.T) {
+	b, store := newBench(t, 1), state.NewMemory()
+	var values []string
+	for round := range 3 {
+		for user := range 50 {
+			values = append(values, event("withdraw", "1", user, round))
+		}
+	}
+	e, _ := b.minimal(store, func(o *Options) {
+		o.CacheMax, o.DirtyMax, o.FetchBytesMax, o.FlushInterval = 5, 10, 1<<10, time.Hour
+	})
+	waitReady(t, e)
+	b.send(values...)
+	alerts := 0
+	for _, r := range b.read(b.output, 150) {
+		if strings.Contains(string(r.Value), "[30]") {
+			alerts++
+		}
+	}
+	if alerts != 50 {
+		t.Fatalf("%d alerts, want one for each user's third withdraw", alerts)
+	}
+}
