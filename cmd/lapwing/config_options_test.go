@@ -153,7 +153,7 @@ func TestPasswordFiles(t *testing.T) {
 func TestRedisOptions(t *testing.T) {
 	c := loadText(t, `
 kafka: {group: g}
-redis: {addrs: [r:1], username: u, password: p, db: 3, prefix: x, dial_timeout: 1s, read_timeout: 2s, write_timeout: 4s, pool_size: 5}
+redis: {addrs: ["r:1"], username: u, password: p, db: 3, prefix: x, dial_timeout: 1s, read_timeout: 2s, write_timeout: 4s, pool_size: 5}
 events: {types: [deposit, withdraw, bonus]}
 `)
 	got, err := c.RedisOptions()

@@ -196,6 +196,9 @@ func (l *loader) scalar(path string, node ast.Node) (text string, ok bool) {
 		message = `has no value; write "" for an empty one or leave the key out`
 	case *ast.AnchorNode, *ast.AliasNode, *ast.TagNode:
 		message = referenceRefused
+	case *ast.MappingNode:
+		// The parser takes {addrs: [redis:6379]} for a mapping in the list, other than a block's addrs: [redis:6379].
+		message = "must be a single value; if it is a text with a colon, quote it"
 	}
 	l.failed[path] = true
 	l.problems = append(l.problems, problem{origin: l.at(node), path: path, message: message})

@@ -1,73 +1,109 @@
 package main
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/lapwing/lapwing/consumer/consumertest"
 )
 
+// redisRig is an engine whose Redis is its own, behind a proxy.
+type redisRig struct {
+	t      *testing.T
+	engine *consumertest.Engine
+	server *consumertest.RedisServer
+	proxy  *consumertest.Proxy
+}
+
 // redisFault is what happens to the Redis of an engine at work.
 type redisFault struct {
-	name string
-	do   func(t *testing.T, server *consumertest.RedisServer, proxy *consumertest.Proxy)
+	name  string
+	cache int // users in memory; 0: all
+	do    func(r *redisRig)
 }
 
 var redisFaults = []redisFault{
-	{"refuses for a while", func(_ *testing.T, _ *consumertest.RedisServer, proxy *consumertest.Proxy) {
-		proxy.Refuse()
+	{name: "refuses for a while", cache: 5000, do: func(r *redisRig) {
+		r.proxy.Refuse()
 		time.Sleep(3 * time.Second)
-		proxy.Pass()
+		r.proxy.Pass()
 	}},
-	{"black hole", func(_ *testing.T, _ *consumertest.RedisServer, proxy *consumertest.Proxy) {
-		proxy.BlackHole()
+	{name: "black hole", cache: 5000, do: func(r *redisRig) {
+		r.proxy.BlackHole()
 		time.Sleep(3 * time.Second)
-		proxy.CutAll()
-		proxy.Pass()
+		r.proxy.CutAll()
+		r.proxy.Pass()
 	}},
-	{"replies lost", func(_ *testing.T, _ *consumertest.RedisServer, proxy *consumertest.Proxy) {
+	{name: "replies lost", cache: 5000, do: func(r *redisRig) {
 		for range 8 { // each time some requests are done and not answered, and sent again
-			proxy.CutReplies(3)
+			r.proxy.CutReplies(3)
 			time.Sleep(300 * time.Millisecond)
 		}
-		proxy.Pass()
+		r.proxy.Pass()
 	}},
-	{"late writes", func(_ *testing.T, _ *consumertest.RedisServer, proxy *consumertest.Proxy) {
-		proxy.Hold() // what is sent now arrives after what the engine sends again on other connections
+	{name: "late writes", do: func(r *redisRig) {
+		r.proxy.Hold() // what is sent now arrives after what the engine sends again on other connections
 		time.Sleep(3 * time.Second)
-		proxy.Release()
+		r.proxy.Release()
+		time.Sleep(1500 * time.Millisecond) // a newer flush writes its checkpoint over them
+	}},
+	{name: "killed and started again", cache: 5000, do: func(r *redisRig) {
+		r.server.Kill()
 		time.Sleep(time.Second)
+		r.server.Start()
 	}},
-	{"killed and started again", func(_ *testing.T, server *consumertest.RedisServer, _ *consumertest.Proxy) {
-		server.Kill()
-		time.Sleep(time.Second)
-		server.Start()
+	{name: "emptied", cache: 5000, do: func(r *redisRig) {
+		r.server.Kill()
+		r.server.RestoreData("")
+		r.server.Start()
 	}},
-	{"emptied", func(_ *testing.T, server *consumertest.RedisServer, _ *consumertest.Proxy) {
-		server.Kill()
-		server.RestoreData("")
-		server.Start()
-	}},
-	{"older copy", func(_ *testing.T, server *consumertest.RedisServer, _ *consumertest.Proxy) {
-		older := server.CopyData()
+	{name: "older copy", do: func(r *redisRig) {
+		older := r.server.CopyData()
 		time.Sleep(2500 * time.Millisecond)
-		server.Kill()
-		server.RestoreData(older)
-		server.Start()
+		r.server.Kill()
+		r.server.RestoreData(older)
+		r.server.Start()
+		time.Sleep(1500 * time.Millisecond)
 	}},
-	{"swapped for an older copy", func(t *testing.T, server *consumertest.RedisServer, proxy *consumertest.Proxy) {
-		older := server.CopyData()
+	{name: "swapped for an older copy", do: func(r *redisRig) {
+		older := r.server.CopyData()
 		time.Sleep(2500 * time.Millisecond)
-		other := consumertest.OwnRedis(t)
+		other := consumertest.OwnRedis(r.t)
 		other.Kill()
 		other.RestoreData(older)
 		other.Start()
-		proxy.SetTarget(other.Addr()) // and stays there
+		r.proxy.SetTarget(other.Addr()) // and stays there
+		time.Sleep(1500 * time.Millisecond)
+	}},
+	{name: "engine killed in the middle of a flush", do: func(r *redisRig) {
+		// With all users in memory the engine sends nothing but flushes. A lane's is of several chunks, so that after some
+		// bytes some users are newer in Redis than the checkpoint.
+		left := 150 << 10
+		full := make(chan struct{})
+		r.proxy.Intercept(func(d consumertest.Direction, piece []byte) consumertest.Action {
+			if d == consumertest.ToClient || left < 0 {
+				return consumertest.Swallow
+			}
+			if left -= len(piece); left < 0 {
+				close(full)
+			}
+			return consumertest.Forward
+		})
+		select {
+		case <-full:
+		case <-time.After(readyTimeout):
+			r.t.Error("no flush came")
+		}
+		r.engine.Kill()
+		r.proxy.Pass()
+		r.engine.Start()
 	}},
 }
 
-// TestRedisFaults lets something happen to the Redis of an engine at work, whose memory is too small for all users. After it
-// the engine is killed, so that the next one must take the states as Redis has them. All results are the model's.
+// TestRedisFaults lets something happen to the Redis of an engine at work. Soon after it the engine is killed, so that the
+// next one must take the states as Redis has them. The users are many, so that most that were stored before the fault are
+// not touched again before the kill: a stale state would be believed. All results are the model's.
 func TestRedisFaults(t *testing.T) {
 	skipShort(t)
 	for _, fault := range redisFaults {
@@ -76,19 +112,26 @@ func TestRedisFaults(t *testing.T) {
 			server := consumertest.OwnRedis(t)
 			proxy := consumertest.NewProxy(t, server.Addr())
 			s := newSystem(t, systemOptions{redis: proxy.Addr(), partitions: 2})
-			s.redisExtra = "  cache_max: 1000\n  dirty_max: 1000\n  read_timeout: 1s\n  dial_timeout: 1s"
+			s.redisExtra = "  read_timeout: 1s\n  dial_timeout: 1s"
+			if fault.cache > 0 {
+				s.redisExtra += fmt.Sprintf("\n  cache_max: %[1]d\n  dirty_max: %[1]d", fault.cache)
+			}
+			events := consumertest.NewGenerator(consumertest.EventOptions{Seed: seed, Users: 20_000})
+			s.produceFrom(60_000, events)
 			e := s.engine("engine")
 			e.Start()
 			e.WaitReady(readyTimeout)
-			stop := s.load(2000, consumertest.EventOptions{Seed: seed, Users: 1500})
-			s.someJudged()
-			fault.do(t, server, proxy)
+			s.drain(readyTimeout)
+			stop := s.loadFrom(6000, events)
+			time.Sleep(time.Second)
+			fault.do(&redisRig{t: t, engine: e, server: server, proxy: proxy})
 			e.WaitReady(readyTimeout)
-			s.drainBelow(2000, readyTimeout)
+			s.drainBelow(6000, readyTimeout)
 			e.Kill()
+			stop()
 			e.Start()
 			e.WaitReady(readyTimeout)
-			stop()
+			s.produceFrom(40_000, events)
 			s.drain(readyTimeout)
 			s.check(consumertest.CheckOptions{})
 			term(t, e)

@@ -141,6 +141,12 @@ http: %s
 // load produces events until stop is called, which returns how many there were.
 func (s *system) load(perSecond int, o consumertest.EventOptions) (stop func() int) {
 	s.t.Helper()
+	return s.loadFrom(perSecond, consumertest.NewGenerator(o))
+}
+
+// loadFrom is load with a generator's next events; nobody else uses it until stop is called.
+func (s *system) loadFrom(perSecond int, g *consumertest.Generator) (stop func() int) {
+	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), systemTimeout)
 	type outcome struct {
 		n   int
@@ -148,8 +154,7 @@ func (s *system) load(perSecond int, o consumertest.EventOptions) (stop func() i
 	}
 	done := make(chan outcome, 1)
 	go func() { // ends when stop is called, or with its time
-		n, err := consumertest.Produce(ctx, consumertest.ProduceOptions{Brokers: s.brokers(), Topic: s.input, PerSecond: perSecond},
-			consumertest.NewGenerator(o))
+		n, err := consumertest.Produce(ctx, consumertest.ProduceOptions{Brokers: s.brokers(), Topic: s.input, PerSecond: perSecond}, g)
 		done <- outcome{n, err}
 	}()
 	var result *outcome
@@ -171,8 +176,14 @@ func (s *system) load(perSecond int, o consumertest.EventOptions) (stop func() i
 // produce writes a number of events at once.
 func (s *system) produce(count int, o consumertest.EventOptions) {
 	s.t.Helper()
-	if _, err := consumertest.Produce(s.context(time.Minute), consumertest.ProduceOptions{Brokers: s.brokers(), Topic: s.input, Count: count},
-		consumertest.NewGenerator(o)); err != nil {
+	s.produceFrom(count, consumertest.NewGenerator(o))
+}
+
+// produceFrom writes a number of a generator's next events at once.
+func (s *system) produceFrom(count int, g *consumertest.Generator) {
+	s.t.Helper()
+	o := consumertest.ProduceOptions{Brokers: s.brokers(), Topic: s.input, Count: count}
+	if _, err := consumertest.Produce(s.context(time.Minute), o, g); err != nil {
 		s.t.Fatal(err)
 	}
 }
@@ -265,9 +276,9 @@ func pause(rng *rand.Rand, low, high time.Duration) {
 	time.Sleep(low + time.Duration(rng.Int64N(int64(high-low))))
 }
 
-// mixed is a load with everything in it.
+// mixed is a load with everything in it. The users are so many that a stale state is not soon overwritten by a right one.
 func mixed(seed uint64) consumertest.EventOptions {
-	return consumertest.EventOptions{Seed: seed, Users: 300, Bad: 0.02, Tombstones: 0.01, Headers: 0.05}
+	return consumertest.EventOptions{Seed: seed, Users: 5000, Bad: 0.02, Tombstones: 0.01, Headers: 0.05}
 }
 
 // TestKillNine kills an engine at random moments while events flow, and compares all that a read_committed consumer sees
