@@ -2,14 +2,12 @@ package gateway
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -21,10 +19,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
 
+	"github.com/lapwing/lapwing/consumer/consumertest"
 	"github.com/lapwing/lapwing/consumer/wire"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(consumertest.Main{M: m}) }
 
 // patience bounds what a test waits for; nothing that works comes near it.
 const patience = 20 * time.Second
@@ -37,19 +36,10 @@ type cluster struct {
 	admin         *kadm.Client
 }
 
-// onEachKafka runs a test on kfake, and on the broker that LAPWING_TEST_KAFKA names.
+// onEachKafka runs a test on kfake and on a real broker, where there is one.
 func onEachKafka(t *testing.T, test func(t *testing.T, c *cluster)) {
 	t.Run("kfake", func(t *testing.T) { test(t, newFake(t, 3, 2)) })
-	t.Run("kafka", func(t *testing.T) {
-		address := os.Getenv("LAPWING_TEST_KAFKA")
-		if address == "" {
-			if strings.Contains(os.Getenv("LAPWING_TEST_REQUIRE"), "services") {
-				t.Fatal("LAPWING_TEST_KAFKA names no broker, and LAPWING_TEST_REQUIRE requires services")
-			}
-			t.Skip("LAPWING_TEST_KAFKA names no broker (host:port)")
-		}
-		test(t, newCluster(t, []string{address}, nil, 3, 2))
-	})
+	t.Run("kafka", func(t *testing.T) { test(t, newCluster(t, []string{consumertest.Kafka(t)}, nil, 3, 2)) })
 }
 
 // newFake starts kfake with topics of so many partitions.
@@ -65,8 +55,10 @@ func newFake(t testing.TB, inputPartitions, outputPartitions int32) *cluster {
 
 func newCluster(t testing.TB, brokers []string, fake *kfake.Cluster, inputPartitions, outputPartitions int32) *cluster {
 	t.Helper()
-	suffix := strings.ToLower(rand.Text()[:10])
-	c := &cluster{brokers: brokers, fake: fake, input: "gateway-events-" + suffix, output: "gateway-alerts-" + suffix}
+	c := &cluster{
+		brokers: brokers, fake: fake,
+		input: consumertest.Topic(t, "gateway-events"), output: consumertest.Topic(t, "gateway-alerts"),
+	}
 	c.admin = kadm.NewClient(c.client(t))
 	wired := c.wire(t, nil)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)

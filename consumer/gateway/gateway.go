@@ -118,7 +118,7 @@ func (g *Gateway) serve(ctx context.Context, listener net.Listener, h http.Handl
 	case err := <-served:
 		close(hurry)
 		return errors.Join(fmt.Errorf("gateway: serve on %s: %w", listener.Addr(), err), g.drain(server, 0))
-	case <-make(chan int):
+	case <-ctx.Done():
 	}
 	g.log.Info("gateway is stopping")
 	hurried := time.AfterFunc(o.DrainTimeout, func() { close(hurry) })

@@ -154,9 +154,12 @@ func TestLostAcknowledgement(t *testing.T) {
 	c := newFake(t, 1, 1)
 	g := c.serve(t, func(o *Options) { o.WriteTimeout = 500 * time.Millisecond }).ready(t)
 	var produced atomic.Int64
-	c.fake.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+	c.fake.ControlKey(int16(kmsg.Produce), func(r kmsg.Request) (kmsg.Response, error, bool) {
 		c.fake.KeepControl()
 		produced.Add(1)
+		if acks := r.(*kmsg.ProduceRequest).Acks; acks != -1 {
+			t.Errorf("acks %d, want -1 (all)", acks)
+		}
 		return nil, errNetworkDown, true // kfake closes the connection
 	})
 	got := g.post(t, deposit(1, "1", 10))
