@@ -75,7 +75,7 @@ jars() {
       die "Maven failed to fetch Kafka $kafka_version"
     fi
     rm -f "$out"
-    mv -T "$parts" "$dir" 2>/dev/null || rm -rf "$parts" # another run was faster
+    if [ -d "$dir" ]; then rm -rf "$parts"; else mv "$parts" "$dir"; fi # another run may have been faster
   fi
   echo "$dir"
 }

@@ -1,0 +1,88 @@
+# The commands of the project; "make" alone lists them. CI calls these targets and nothing else.
+
+GO          ?= go
+VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+IMAGE       ?= lapwing:dev
+CA_BUNDLE   ?= /etc/ssl/certs/ca-certificates.crt
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# What "make test" adds to go test, e.g. TEST_FLAGS='-v -run TestJudge'. With Go alone the tests take
+# less than 5 minutes; on real services and containers some run long, for which the time is.
+TEST_FLAGS   ?=
+TEST_TIMEOUT ?= 20m
+# Packages tested at a time: they share one broker.
+TEST_PACKAGES_AT_A_TIME ?= 2
+# How long each fuzz target runs, and which benchmarks.
+FUZZ_TIME ?= 10s
+BENCH     ?= .
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/lapwing, one static file
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/lapwing ./cmd/lapwing
+
+.PHONY: run
+run: build ## build, and start everything in one process on loopback (lapwing dev)
+	bin/lapwing dev
+
+.PHONY: test
+test: ## run all tests; those for services that are not there are skipped (see deploy/local)
+	$(GO) test -p $(TEST_PACKAGES_AT_A_TIME) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./...
+
+.PHONY: race
+race: ## run the tests of the packages with goroutines under the race detector, without the long ones
+	$(GO) test -race -short -p $(TEST_PACKAGES_AT_A_TIME) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./cmd/... ./consumer/... ./state/...
+
+.PHONY: check
+check: lint race ## all that CI checks beside "make test": lint and race
+
+.PHONY: lint
+lint: ## formatting, go vet, staticcheck, go.mod
+	@files=$$(gofmt -l .); [ -z "$$files" ] || { echo "not formatted (gofmt -w):" $$files >&2; exit 1; }
+	$(GO) mod verify
+	$(GO) mod tidy -diff
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+
+.PHONY: download
+download: ## fetch all that lint and the tests need of modules, so that they run offline
+	$(GO) mod download
+	$(GO) run $(STATICCHECK) -version
+
+.PHONY: fuzz
+fuzz: ## run each fuzz target for FUZZ_TIME (10s)
+	@set -e; \
+	grep -rl --include='*_test.go' '^func Fuzz' . | sort | while read -r file; do \
+	  sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$$file" | while read -r target; do \
+	    echo "$$target in $$(dirname "$$file")"; \
+	    $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZ_TIME) "$$(dirname "$$file")" </dev/null || exit 1; \
+	  done || exit 1; \
+	done
+
+.PHONY: bench
+bench: ## run the benchmarks (BENCH: which)
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+.PHONY: up
+up: ## start a real Kafka and Redis on loopback, without Docker
+	@deploy/local/up
+
+.PHONY: down
+down: ## stop them
+	@deploy/local/down
+
+# The context is a folder with just the image's files: the program, the configuration, and this
+# machine's certificate authorities, where it has them in one file (for TLS to Kafka and Redis).
+.PHONY: image
+image: build ## build the container image IMAGE (lapwing:dev), from scratch
+	rm -rf bin/image
+	mkdir -p bin/image/etc/ssl/certs bin/image/etc/lapwing
+	cp bin/lapwing bin/image/
+	cp deploy/config/* bin/image/etc/lapwing/
+	@cp -L $(CA_BUNDLE) bin/image/etc/ssl/certs/ca-certificates.crt || echo 'the image will know no certificate authorities' >&2
+	docker build --tag $(IMAGE) --label org.opencontainers.image.version=$(VERSION) --file deploy/Dockerfile bin/image
