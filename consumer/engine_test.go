@@ -5,22 +5,22 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math/rand/v2"
 	"os"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"go.uber.org/goleak"
 
+	"github.com/lapwing/lapwing/consumer/consumertest"
 	"github.com/lapwing/lapwing/consumer/contract"
 	"github.com/lapwing/lapwing/consumer/wire"
 	"github.com/lapwing/lapwing/rules"
 	"github.com/lapwing/lapwing/state"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(consumertest.Main{M: m}) }
 
 // bench is a broker with three topics, and clients of it that share no code with the engine.
 type bench struct {
@@ -34,29 +34,37 @@ type bench struct {
 	client *kgo.Client
 }
 
-// newBench makes topics of their own on kfake, or on the broker that LAPWING_TEST_KAFKA names.
-func newBench(t *testing.T, lanes int32) *bench {
+// newBench makes topics of their own on the broker.
+func newBench(t *testing.T, broker string, lanes int32) *bench {
 	t.Helper()
-	suffix := strconv.FormatUint(rand.Uint64(), 36)
-	b := &bench{t: t, broker: os.Getenv("LAPWING_TEST_KAFKA"), group: "g-" + suffix, input: "in-" + suffix, output: "out-" + suffix, dead: "dead-" + suffix, lanes: lanes}
-	if b.broker == "" {
-		cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.DefaultNumPartitions(int(lanes)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(cluster.Close)
-		b.broker = cluster.ListenAddrs()[0]
+	b := &bench{
+		t: t, broker: broker, lanes: lanes, group: consumertest.Topic(t, "group"),
+		input: consumertest.Topic(t, "in"), output: consumertest.Topic(t, "out"), dead: consumertest.Topic(t, "dead"),
 	}
-	var err error
-	b.client, err = kgo.NewClient(kgo.SeedBrokers(b.broker), kgo.DefaultProduceTopic(b.input))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(b.client.Close)
-	if _, err := kadm.NewClient(b.client).CreateTopics(t.Context(), lanes, 1, nil, b.input, b.output, b.dead); err != nil {
+	b.client = b.newClient()
+	if err := consumertest.CreateTopics(t.Context(), []string{broker},
+		consumertest.TopicSpec{Name: b.input, Partitions: lanes}, consumertest.TopicSpec{Name: b.output, Partitions: lanes},
+		consumertest.TopicSpec{Name: b.dead, Partitions: lanes}); err != nil {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// newClient returns a producer to the input that knows nothing yet.
+func (b *bench) newClient() *kgo.Client {
+	b.t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(b.broker), kgo.DefaultProduceTopic(b.input))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(client.Close)
+	return client
+}
+
+// onEachKafka runs a test on kfake, and on a real broker where there is one.
+func onEachKafka(t *testing.T, lanes int32, test func(t *testing.T, b *bench)) {
+	t.Run("kfake", func(t *testing.T) { test(t, newBench(t, consumertest.Kfake(t), lanes)) })
+	t.Run("kafka", func(t *testing.T) { test(t, newBench(t, consumertest.Kafka(t), lanes)) })
 }
 
 // engine starts an engine on the bench; the returned function stops it and gives its error.
@@ -185,8 +193,7 @@ var published = []struct {
 
 func TestEngineJudgesThePublishedCases(t *testing.T) {
 	for _, guarantee := range []Guarantee{ExactlyOnce, AtLeastOnce} {
-		t.Run(guarantee.String(), func(t *testing.T) {
-			b := newBench(t, 6)
+		onEachKafka(t, 6, func(t *testing.T, b *bench) {
 			e, stop := b.engine(state.NewMemory(), func(o *Options) { o.Detail, o.Guarantee = contract.DetailMinimal, guarantee })
 			waitReady(t, e)
 			var values []string
@@ -216,7 +223,10 @@ func TestEngineJudgesThePublishedCases(t *testing.T) {
 }
 
 func TestEngineBuriesWhatIsNoEvent(t *testing.T) {
-	b := newBench(t, 1)
+	onEachKafka(t, 1, testBuries)
+}
+
+func testBuries(t *testing.T, b *bench) {
 	e, _ := b.engine(state.NewMemory(), nil)
 	waitReady(t, e)
 	b.send("not json", event("deposit", "1", 1, 1), `{"type":"deposit"}`, event("withdraw", "1", 1, 2))
@@ -239,7 +249,10 @@ func TestEngineBuriesWhatIsNoEvent(t *testing.T) {
 
 // TestEngineRestarts checks that windows survive clean stops and changes of owner.
 func TestEngineRestarts(t *testing.T) {
-	b := newBench(t, 2)
+	onEachKafka(t, 2, testRestarts)
+}
+
+func testRestarts(t *testing.T, b *bench) {
 	store := state.NewMemory()
 	for i := range 4 {
 		e, stop := b.engine(store, func(o *Options) { o.Detail = contract.DetailMinimal })

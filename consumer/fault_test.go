@@ -7,10 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/lapwing/lapwing/consumer/consumertest"
@@ -49,19 +47,12 @@ func TestEngineFaultPerRequest(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.DefaultNumPartitions(2))
+			cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
 			if err != nil {
 				t.Fatal(err)
 			}
 			t.Cleanup(cluster.Close)
-			b := &bench{t: t, broker: cluster.ListenAddrs()[0], group: "g", input: "in", output: "out", dead: "dead", lanes: 2}
-			if b.client, err = kgo.NewClient(kgo.SeedBrokers(b.broker), kgo.DefaultProduceTopic(b.input)); err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(b.client.Close)
-			if _, err := kadm.NewClient(b.client).CreateTopics(t.Context(), 2, 1, nil, b.input, b.output, b.dead); err != nil {
-				t.Fatal(err)
-			}
+			b := newBench(t, cluster.ListenAddrs()[0], 2)
 			hits := 0
 			rng := rand.New(rand.NewPCG(7, uint64(c.key)))
 			cluster.ControlKey(int16(c.key), func(req kmsg.Request) (kmsg.Response, error, bool) {

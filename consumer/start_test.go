@@ -54,8 +54,9 @@ func withdraw(at int) string { return event("withdraw", "1", 1, at) }
 
 const streak = `{"alert":true,"alert_codes":[30],"user_id":1}`
 
-func TestStartLatestIsWarm(t *testing.T) {
-	b := newBench(t, 1)
+func TestStartLatestIsWarm(t *testing.T) { onEachKafka(t, 1, testStartLatestIsWarm) }
+
+func testStartLatestIsWarm(t *testing.T, b *bench) {
 	b.send(withdraw(1), withdraw(2))
 	e, _ := b.minimal(state.NewMemory(), func(o *Options) { o.Start, o.Warm = StartPosition{Latest: true}, time.Hour })
 	waitReady(t, e)
@@ -65,8 +66,9 @@ func TestStartLatestIsWarm(t *testing.T) {
 	}
 }
 
-func TestStartAtTime(t *testing.T) {
-	b := newBench(t, 1)
+func TestStartAtTime(t *testing.T) { onEachKafka(t, 1, testStartAtTime) }
+
+func testStartAtTime(t *testing.T, b *bench) {
 	b.send(withdraw(1))
 	time.Sleep(20 * time.Millisecond) // record timestamps are milliseconds
 	from := time.Now()
@@ -80,8 +82,9 @@ func TestStartAtTime(t *testing.T) {
 	}
 }
 
-func TestAlertsOnly(t *testing.T) {
-	b := newBench(t, 1)
+func TestAlertsOnly(t *testing.T) { onEachKafka(t, 1, testAlertsOnly) }
+
+func testAlertsOnly(t *testing.T, b *bench) {
 	e, _ := b.minimal(state.NewMemory(), func(o *Options) { o.AlertsOnly = true })
 	waitReady(t, e)
 	b.send(withdraw(1), withdraw(2), withdraw(3))
@@ -116,8 +119,10 @@ func crashed(t *testing.T, store state.Store, offset int64) {
 }
 
 // TestChangedSettings checks that other decoding settings start only on settled lanes.
-func TestChangedSettings(t *testing.T) {
-	b, store := newBench(t, 1), state.NewMemory()
+func TestChangedSettings(t *testing.T) { onEachKafka(t, 1, testChangedSettings) }
+
+func testChangedSettings(t *testing.T, b *bench) {
+	store := state.NewMemory()
 	numeric := func(o *Options) { o.Decoder.AcceptNumericAmount = true }
 	b.judge(store, nil, 2, withdraw(1), withdraw(2))
 	crashed(t, store, 1)
@@ -134,8 +139,10 @@ func TestChangedSettings(t *testing.T) {
 }
 
 // TestTopicMadeAgain checks that a topic deleted and made again finds none of the old states and offsets.
-func TestTopicMadeAgain(t *testing.T) {
-	b, store := newBench(t, 1), state.NewMemory()
+func TestTopicMadeAgain(t *testing.T) { onEachKafka(t, 1, testTopicMadeAgain) }
+
+func testTopicMadeAgain(t *testing.T, b *bench) {
+	store := state.NewMemory()
 	b.judge(store, nil, 2, withdraw(1), withdraw(2))
 	admin := kadm.NewClient(b.client)
 	if _, err := admin.DeleteTopics(t.Context(), b.input); err != nil {
@@ -150,12 +157,7 @@ func TestTopicMadeAgain(t *testing.T) {
 			t.Fatal(err, r.Err)
 		}
 	}
-	client, err := kgo.NewClient(kgo.SeedBrokers(b.broker), kgo.DefaultProduceTopic(b.input)) // knows nothing of the old topic
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(client.Close)
-	b.client = client
+	b.client = b.newClient() // the other one remembers the old topic
 	b.judge(store, nil, 3, withdraw(3))
 	if got := string(b.read(b.output, 3)[2].Value); got == streak {
 		t.Fatal("the old topic's state was used")
@@ -163,8 +165,10 @@ func TestTopicMadeAgain(t *testing.T) {
 }
 
 // TestTopicGrown checks that a changed partition count is refused, not judged against half a history.
-func TestTopicGrown(t *testing.T) {
-	b, store := newBench(t, 1), state.NewMemory()
+func TestTopicGrown(t *testing.T) { onEachKafka(t, 1, testTopicGrown) }
+
+func testTopicGrown(t *testing.T, b *bench) {
+	store := state.NewMemory()
 	b.judge(store, nil, 1, withdraw(1))
 	if _, err := kadm.NewClient(b.client).CreatePartitions(t.Context(), 1, b.input); err != nil {
 		t.Fatal(err)
@@ -174,8 +178,10 @@ func TestTopicGrown(t *testing.T) {
 }
 
 // TestRetention deletes input that was not judged yet: the lane stops with exact counts, and goes on when told to.
-func TestRetention(t *testing.T) {
-	b, store := newBench(t, 1), state.NewMemory()
+func TestRetention(t *testing.T) { onEachKafka(t, 1, testRetention) }
+
+func testRetention(t *testing.T, b *bench) {
+	store := state.NewMemory()
 	b.judge(store, nil, 2, withdraw(1), withdraw(2))
 	crashed(t, store, 1)
 	b.send(withdraw(3), withdraw(4), withdraw(5), withdraw(6))
@@ -198,8 +204,10 @@ func TestRetention(t *testing.T) {
 }
 
 // TestOffsetReset sets the group's offset from outside: the lane stops, or rebuilds its states up to there.
-func TestOffsetReset(t *testing.T) {
-	b, store := newBench(t, 1), state.NewMemory()
+func TestOffsetReset(t *testing.T) { onEachKafka(t, 1, testOffsetReset) }
+
+func testOffsetReset(t *testing.T, b *bench) {
+	store := state.NewMemory()
 	b.judge(store, nil, 3, withdraw(1), withdraw(2), withdraw(3))
 	offsets := kadm.Offsets{}
 	offsets.Add(kadm.Offset{Topic: b.input, Partition: 0, At: 2, LeaderEpoch: -1})
@@ -219,8 +227,10 @@ func TestOffsetReset(t *testing.T) {
 }
 
 // TestSmallCache judges more users than memory holds: states go to the store and come back.
-func TestSmallCache(t *testing.T) {
-	b, store := newBench(t, 1), state.NewMemory()
+func TestSmallCache(t *testing.T) { onEachKafka(t, 1, testSmallCache) }
+
+func testSmallCache(t *testing.T, b *bench) {
+	store := state.NewMemory()
 	var values []string
 	for round := range 3 {
 		for user := range 50 {

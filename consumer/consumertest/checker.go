@@ -39,6 +39,7 @@ type Report struct {
 	Results    int // found, each source once
 	Dead       int // found, each source once
 	Silent     int // rightly not published (AlertsOnly)
+	Beyond     int // of Events: so late that no exact result is due, and the model's may be another; a test should have none
 	Alerts     int // codes in the results that were due
 	Repeated   int // allowed repetitions (Repeats)
 	Cut        int // of Dead: rightly shorter than the input, and marked
@@ -64,9 +65,9 @@ var ErrReport = errors.New("consumertest: the output is not what the model says"
 
 // String gives the numbers in one line.
 func (r Report) String() string {
-	return fmt.Sprintf("%d records, %d events, %d tombstones: %d results (%d alerts), %d dead letters, %d silent, %d repeated; "+
+	return fmt.Sprintf("%d records, %d events, %d tombstones: %d results (%d alerts), %d dead letters, %d silent, %d repeated, %d too late; "+
 		"%d lost, %d twice, %d wrong, %d disorder",
-		r.Records, r.Events, r.Tombstones, r.Results, r.Alerts, r.Dead, r.Silent, r.Repeated, r.Lost, r.Twice, r.Wrong, r.Disorder)
+		r.Records, r.Events, r.Tombstones, r.Results, r.Alerts, r.Dead, r.Silent, r.Repeated, r.Beyond, r.Lost, r.Twice, r.Wrong, r.Disorder)
 }
 
 func (r *Report) problem(count *int, format string, args ...any) {
@@ -132,6 +133,7 @@ func readInput(ctx context.Context, o CheckOptions, report *Report) (*expectatio
 	if addErr != nil {
 		return nil, addErr
 	}
+	report.Beyond = x.beyond
 	for _, l := range x.lanes {
 		for i := range l.records {
 			report.countDue(&l.records[i])

@@ -89,6 +89,16 @@ func (l *lane) add(offset int64, e expected) {
 	l.records = append(l.records, e)
 }
 
+// userType is a user's events of one type.
+type userType struct {
+	user    int64
+	deposit bool
+}
+
+// lateness is how far behind the latest of its user and type an event may be for its window to be exact: later ones are
+// judged on what an engine has kept, which the model does not know.
+const lateness = 30
+
 // expectation recomputes from the input topic what must be in the other topics, by the naive model of the rules.
 type expectation struct {
 	lanes      map[int32]*lane
@@ -97,13 +107,15 @@ type expectation struct {
 	alertsOnly bool
 	model      *rulestest.Model
 	amounts    map[string]string // one copy of each amount's text
+	latest     map[userType]int64
+	beyond     int
 	seed       maphash.Seed
 }
 
 func newExpectation(partitions int32, alertsOnly bool) *expectation {
 	return &expectation{
 		lanes: map[int32]*lane{}, partitions: partitions, byKey: newKeyPartitioner(), alertsOnly: alertsOnly,
-		model: rulestest.NewModel(), amounts: map[string]string{}, seed: maphash.MakeSeed(),
+		model: rulestest.NewModel(), amounts: map[string]string{}, latest: map[userType]int64{}, seed: maphash.MakeSeed(),
 	}
 }
 
@@ -152,6 +164,11 @@ func (x *expectation) add(r *kgo.Record) error {
 			}
 		}
 	}
+	of := userType{e.user, e.deposit}
+	if e.time < x.latest[of]-lateness {
+		x.beyond++
+	}
+	x.latest[of] = max(x.latest[of], e.time)
 	_, awaited := header(r, headerRequestID)
 	if x.alertsOnly && e.codes == 0 && !awaited {
 		e.outcome = outcomeSilent

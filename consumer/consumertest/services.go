@@ -55,7 +55,7 @@ func service(tb testing.TB, name, env string, fallback *container) string {
 	if addr == "" {
 		addr, err := fallback.acquire(tb)
 		if err != nil {
-			lack(tb, RequireServices, "%s names no %s (deploy/local/up starts one), and there is no container: %v", env, name, err)
+			lack(tb, RequireServices, "%s names no %s (deploy/local/up starts one), and %v", env, name, err)
 		}
 		return addr
 	}

@@ -26,36 +26,51 @@ const (
 	headerTraceparent = "traceparent"
 )
 
+// whence names a record and its source; the text is made only where it is shown.
+type whence struct {
+	r         *kgo.Record
+	input     string
+	partition int32
+	offset    int64
+	user      int64
+}
+
+// String gives place, source and user.
+func (w whence) String() string {
+	return fmt.Sprintf("%s/%d/%d of %s/%d/%d, user %d", w.r.Topic, w.r.Partition, w.r.Offset, w.input, w.partition, w.offset, w.user)
+}
+
 // record compares one record of the output or of the dead letters.
 func (c *checker) record(r *kgo.Record) {
-	at := fmt.Sprintf("%s/%d/%d", r.Topic, r.Partition, r.Offset)
+	at := whence{r: r, input: c.o.Input}
 	partition, offset, err := c.source(r)
 	if err != nil {
-		c.report.problem(&c.report.Wrong, "wrong: %s: %v", at, err)
+		c.report.problem(&c.report.Wrong, "wrong: %s/%d/%d: %v", r.Topic, r.Partition, r.Offset, err)
 		return
 	}
+	at.partition, at.offset = partition, offset
 	l := c.x.lanes[partition]
 	var e *expected
 	if l != nil {
 		e = l.at(offset)
 	}
 	if e == nil || e.outcome == outcomeNone {
-		c.report.problem(&c.report.Wrong, "wrong: %s: its source %s/%d/%d is no visible input record", at, c.o.Input, partition, offset)
+		c.report.problem(&c.report.Wrong, "wrong: %s: its source is no visible input record", at)
 		return
 	}
-	from := fmt.Sprintf("%s of %s/%d/%d, user %d", at, c.o.Input, partition, offset, e.user)
+	at.user = e.user
 	wanted := outcomeResult
 	if r.Topic == c.o.DeadLetters {
 		wanted = outcomeDead
 	}
 	if e.outcome != wanted {
-		c.report.problem(&c.report.Wrong, "wrong: %s: nothing of its kind is due in this topic: %q", from, r.Value)
+		c.report.problem(&c.report.Wrong, "wrong: %s: nothing of its kind is due in this topic: %q", at, r.Value)
 		return
 	}
-	if c.again(r, e, from) {
+	if c.again(r, e, at) {
 		return
 	}
-	c.order(r, partition, offset, from)
+	c.order(at)
 	if wanted == outcomeDead {
 		c.report.Dead++
 		err = c.dead(r, l.input[offset])
@@ -64,7 +79,7 @@ func (c *checker) record(r *kgo.Record) {
 		err = c.result(r, e, partition, offset, l.input[offset])
 	}
 	if err != nil {
-		c.report.problem(&c.report.Wrong, "wrong: %s: %v", from, err)
+		c.report.problem(&c.report.Wrong, "wrong: %s: %v", at, err)
 	}
 }
 
@@ -87,7 +102,7 @@ func (c *checker) source(r *kgo.Record) (partition int32, offset int64, err erro
 }
 
 // again notes that a source was found, and reports it if it was found before.
-func (c *checker) again(r *kgo.Record, e *expected, from string) bool {
+func (c *checker) again(r *kgo.Record, e *expected, at whence) bool {
 	var h maphash.Hash
 	h.SetSeed(c.x.seed)
 	_, _ = h.Write(r.Key)
@@ -99,9 +114,9 @@ func (c *checker) again(r *kgo.Record, e *expected, from string) bool {
 		e.found, e.digest = true, digest
 		return false
 	case !c.o.Repeats:
-		c.report.problem(&c.report.Twice, "twice: %s: %q", from, r.Value)
+		c.report.problem(&c.report.Twice, "twice: %s: %q", at, r.Value)
 	case e.digest != digest:
-		c.report.problem(&c.report.Wrong, "wrong: %s: repeated with other bytes: %q", from, r.Value)
+		c.report.problem(&c.report.Wrong, "wrong: %s: repeated with other bytes: %q", at, r.Value)
 	default:
 		c.report.Repeated++
 	}
@@ -109,14 +124,14 @@ func (c *checker) again(r *kgo.Record, e *expected, from string) bool {
 }
 
 // order checks that sources of one input partition follow each other in a partition of the output.
-func (c *checker) order(r *kgo.Record, partition int32, offset int64, from string) {
-	way := route{partition, place{r.Topic, r.Partition}}
+func (c *checker) order(at whence) {
+	way := route{at.partition, place{at.r.Topic, at.r.Partition}}
 	last, seen := c.last[way]
-	if seen && offset < last {
-		c.report.problem(&c.report.Disorder, "disorder: %s comes after that of offset %d", from, last)
+	if seen && at.offset < last {
+		c.report.problem(&c.report.Disorder, "disorder: %s comes after that of offset %d", at, last)
 		return
 	}
-	c.last[way] = offset
+	c.last[way] = at.offset
 }
 
 // fullResult is what stands after the three members where results have all detail.

@@ -58,6 +58,7 @@ func run(args []string) int {
 	flags.BoolVar(&o.repeats, "repeats", false, "guarantee: at_least_once")
 	flags.Uint64Var(&o.events.Seed, "seed", 1, "of the generator")
 	flags.IntVar(&o.events.Users, "users", 100_000, "distinct users")
+	flags.Int64Var(&o.events.UserFirst, "user-first", 0, "first user id; take other users for each run on a topic, since event times begin anew")
 	flags.Float64Var(&o.events.Zipf, "zipf", 0, "exponent of the distribution of users, above 1; 0: uniform")
 	flags.Float64Var(&o.events.Bad, "bad", 0, "share of records that are no events")
 	flags.Float64Var(&o.events.Tombstones, "tombstones", 0, "share of tombstones")
