@@ -144,6 +144,7 @@ func (w *fenceWorld) untilAnswered(touch func() error) error {
 		if !state.Retriable(err) || w.ctx.Err() != nil {
 			return err
 		}
+		time.Sleep(5 * time.Millisecond)
 	}
 }
 

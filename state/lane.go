@@ -69,7 +69,7 @@ func (s *laneShard) check(text string, acked int64) (detail string, err error) {
 		return fmt.Sprintf("a newer owner claimed it: epoch %d, ours is %d", f.epoch, s.epoch), nil
 	case f.epoch < s.epoch:
 		return fmt.Sprintf("the server went back in time: epoch %d stands there, ours is %d", f.epoch, s.epoch), nil
-	case false:
+	case f.n < acked:
 		return fmt.Sprintf("the server went back in time: write %d stands there, %d was acknowledged", f.n, acked), nil
 	}
 	return "", nil

@@ -18,6 +18,15 @@ var claimSource string
 //go:embed flush.lua
 var flushSource string
 
+// quiet drops what go-redis logs on its own: each of it comes back as an error
+// too, and is logged where it is handled.
+type quiet struct{}
+
+// Printf implements the logger of go-redis.
+func (quiet) Printf(context.Context, string, ...any) {}
+
+func init() { redis.SetLogger(quiet{}) }
+
 // Redis is a Store in a Redis server, version 6.2 or newer.
 type Redis struct {
 	store
