@@ -28,7 +28,7 @@ func benchmarkLane(b *testing.B, detail contract.Detail, users int) {
 	e.options.Detail = detail
 	e.cacheMax, e.dirtyMax = 1<<30, 1<<30
 	e.options.BatchRecordsMax, e.options.FlushInterval = 1<<30, 1<<40
-	e.batchLimit.Store(1 << 30)
+	e.options.LaneBytesMax = 1 << 40
 	t := idleTenure(b, e, 0)
 	const chunkRecords = 5_000
 	rng := rand.New(rand.NewPCG(1, 1))

@@ -97,6 +97,7 @@ func FuzzConservation(f *testing.F) {
 func TestParcelLimits(t *testing.T) {
 	e := idleEngine(t, 1)
 	e.batchLimit.Store(4 << 10)
+	e.options.LaneBytesMax = 8 << 10
 	tn := idleTenure(t, e, 0)
 	c := new(chunk)
 	big := bytes.Repeat([]byte("x"), 100_000)

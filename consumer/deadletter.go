@@ -35,6 +35,6 @@ func (t *tenure) bury(r *record, now time.Time) {
 	if cut.Text != "" {
 		headers = append(headers, wire.Header{Key: contract.HeaderCut, Value: []byte(cut.Text)})
 	}
-	t.open.deadBatch(e.options.DeadLetters, t.lane%e.topics.dead).Append(now.UnixMilli(), cut.Key, cut.Value, headers...)
+	t.open.deadBatch(e.options.DeadLetters, t.lane%e.topics.dead, r.deadSize(), e.batchBytes()).Append(now.UnixMilli(), cut.Key, cut.Value, headers...)
 	t.open.counts.dead[x.refusal.Reason]++
 }

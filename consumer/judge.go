@@ -16,6 +16,9 @@ import (
 // judgeStep is how many records are judged under one hold of the tenure's lock: the committer waits for it.
 const judgeStep = 256
 
+// resultBytesMax is more than nearly any result takes; only the size of a whole parcel depends on it.
+const resultBytesMax = 4 << 10
+
 // errTag is the assertion that guards the state: an event is judged on a state that includes exactly what precedes it.
 var errTag = errors.New("consumer: a stored state already includes this event")
 
@@ -219,7 +222,8 @@ func (t *tenure) publish(r *record, now time.Time) {
 	if !e.outputFollowsLane {
 		partition = e.outputPartitioner.Partition(s.key, e.topics.outputs)
 	}
-	t.open.resultBatch(e.options.Output, partition).Append(now.UnixMilli(), s.key, s.value, s.headers...)
+	size := len(s.key) + len(s.value) + contract.DeadLetterReserve // its headers are fewer than a dead letter's
+	t.open.resultBatch(e.options.Output, partition, size, e.batchBytes()).Append(now.UnixMilli(), s.key, s.value, s.headers...)
 	t.open.counts.results++
 }
 
@@ -230,15 +234,14 @@ var (
 
 // waitRoom waits until the open parcel can take the record; false: ctx has ended. The caller holds mu.
 func (t *tenure) waitRoom(ctx context.Context, r *record) bool {
+	o := &t.engine.options
 	for ctx.Err() == nil {
-		limit := t.engine.batchBytes()
-		need := limit / 8 // more than any result takes
+		need := resultBytesMax
 		if r.kind == kindDead {
 			need = r.deadSize()
 		}
-		size := t.open.bytesMax()
-		// A dead letter larger than the limit gets a batch of its own.
-		if t.open.records() < t.engine.options.BatchRecordsMax && (size == 0 || size+need <= limit) {
+		size := t.open.bytes()
+		if size == 0 || t.open.records() < o.BatchRecordsMax && size+need <= o.LaneBytesMax {
 			return true
 		}
 		t.wake()

@@ -93,6 +93,7 @@ type Options struct {
 	DecompressedBytesMax int
 	BatchRecordsMax      int // events of one lane in one transaction
 	BatchBytesMax        int // of one record batch; at most the topic's max.message.bytes
+	LaneBytesMax         int // of all record batches of one lane in one transaction; a single record may be more
 
 	FlushInterval time.Duration
 	DirtyMax      int // users, per process: flush at so many, and wait when Redis does not take them
@@ -110,7 +111,7 @@ func DefaultOptions() Options {
 		TransactionTimeout: 30 * time.Second, TransactionPause: 2 * time.Millisecond,
 		RequestTimeout: 10 * time.Second, DrainTimeout: 3 * time.Second,
 		FetchBytesMax: 1 << 20, FetchWaitMax: 500 * time.Millisecond, DecompressedBytesMax: 64 << 20,
-		BatchRecordsMax: 20_000, BatchBytesMax: 900 << 10,
+		BatchRecordsMax: 20_000, BatchBytesMax: 900 << 10, LaneBytesMax: 8 << 20,
 		FlushInterval: time.Second, DirtyMax: 200_000, CacheMax: 1_000_000, Shards: 1,
 	}
 }
@@ -143,6 +144,7 @@ func (o *Options) validate() error {
 	require(o.FetchWaitMax > 0 && o.FetchWaitMax < o.RequestTimeout, "FetchWaitMax %v must be above 0 and below RequestTimeout %v", o.FetchWaitMax, o.RequestTimeout)
 	require(o.BatchRecordsMax > 0, "BatchRecordsMax %d is not above 0", o.BatchRecordsMax)
 	require(o.BatchBytesMax >= batchBytesFloor, "BatchBytesMax %d is below %d", o.BatchBytesMax, batchBytesFloor)
+	require(o.LaneBytesMax >= o.BatchBytesMax, "LaneBytesMax %d is below BatchBytesMax %d", o.LaneBytesMax, o.BatchBytesMax)
 	require(o.FlushInterval > 0, "FlushInterval %v is not above 0", o.FlushInterval)
 	require(o.DirtyMax > 0, "DirtyMax %d is not above 0", o.DirtyMax)
 	require(o.CacheMax > 0, "CacheMax %d is not above 0", o.CacheMax)

@@ -14,9 +14,9 @@ type parcel struct {
 	from, to int64
 	opened   time.Time // when its first record was judged
 
-	batches []*wire.Batch // in use; a destination has at most one
-	results map[int32]*wire.Batch
-	dead    *wire.Batch
+	batches []*wire.Batch         // in use; those of one destination in their order
+	results map[int32]*wire.Batch // by output partition: the batch that takes the next result
+	dead    *wire.Batch           // the batch that takes the next dead letter
 	spare   []*wire.Batch
 
 	counts parcelCounts
@@ -56,32 +56,35 @@ func (p *parcel) records() int {
 	return n
 }
 
-// bytesMax returns the size of the largest batch.
-func (p *parcel) bytesMax() int {
+// bytes returns the size of all batches.
+func (p *parcel) bytes() int {
 	n := 0
 	for _, b := range p.batches {
-		n = max(n, b.Len())
+		n += b.Len()
 	}
 	return n
 }
 
-// resultBatch returns the batch of an output partition.
-func (p *parcel) resultBatch(topic string, partition int32) *wire.Batch {
+// resultBatch returns a batch for the output partition that stays below the limit with so many bytes more.
+func (p *parcel) resultBatch(topic string, partition int32, bytes, limit int) *wire.Batch {
 	b := p.results[partition]
-	if b == nil {
+	if b == nil || !fits(b, bytes, limit) {
 		b = p.batch(topic, partition)
 		p.results[partition] = b
 	}
 	return b
 }
 
-// deadBatch returns the batch of the dead-letter partition: a lane has one.
-func (p *parcel) deadBatch(topic string, partition int32) *wire.Batch {
-	if p.dead == nil {
+// deadBatch returns a batch for the dead letters: a lane has one partition of them.
+func (p *parcel) deadBatch(topic string, partition int32, bytes, limit int) *wire.Batch {
+	if p.dead == nil || !fits(p.dead, bytes, limit) {
 		p.dead = p.batch(topic, partition)
 	}
 	return p.dead
 }
+
+// fits reports whether the batch takes so many bytes more. What is larger than the limit gets a batch of its own.
+func fits(b *wire.Batch, bytes, limit int) bool { return b.Count() == 0 || b.Len()+bytes <= limit }
 
 func (p *parcel) batch(topic string, partition int32) *wire.Batch {
 	var b *wire.Batch

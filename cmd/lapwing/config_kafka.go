@@ -47,6 +47,7 @@ type KafkaConfig struct {
 	FetchWaitMax         time.Duration `yaml:"fetch_wait_max" min:"1ms" max:"1m"`
 	BatchRecordsMax      int           `yaml:"batch_records_max" min:"1" max:"1000000"`
 	BatchBytesMax        Bytes         `yaml:"batch_bytes_max" min:"16KiB" max:"100MiB"`
+	LaneBytesMax         Bytes         `yaml:"lane_bytes_max" min:"16KiB" max:"1GiB"`
 	DecompressedBytesMax Bytes         `yaml:"decompressed_bytes_max" min:"1MiB" max:"1GiB"`
 }
 
@@ -85,6 +86,7 @@ func newKafkaConfig() KafkaConfig {
 		FetchWaitMax:         500 * time.Millisecond,
 		BatchRecordsMax:      20_000,
 		BatchBytesMax:        900 << 10, // Brokers take batches of 1 MiB by default.
+		LaneBytesMax:         8 << 20,
 		DecompressedBytesMax: 64 << 20,
 	}
 }
@@ -120,6 +122,10 @@ func (l *loader) checkKafka() {
 	if k.DecompressedBytesMax < k.FetchBytesMax {
 		l.relation(fmt.Sprintf("must be at least kafka.fetch_bytes_max, %v", k.FetchBytesMax),
 			"kafka.decompressed_bytes_max", "kafka.fetch_bytes_max")
+	}
+	if k.LaneBytesMax < k.BatchBytesMax {
+		l.relation(fmt.Sprintf("must be at least kafka.batch_bytes_max, %v", k.BatchBytesMax),
+			"kafka.lane_bytes_max", "kafka.batch_bytes_max")
 	}
 	l.checkTLS("kafka.tls", &k.TLS)
 	l.checkSASL(&k.SASL)

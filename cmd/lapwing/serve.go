@@ -129,7 +129,7 @@ func (c *Config) engineOptions() (consumer.Options, error) {
 	o.TransactionTimeout, o.TransactionPause = k.TransactionTimeout, k.TransactionPause
 	o.RequestTimeout, o.DrainTimeout = k.RequestTimeout, k.DrainTimeout
 	o.FetchBytesMax, o.FetchWaitMax, o.DecompressedBytesMax = int32(k.FetchBytesMax), k.FetchWaitMax, int(k.DecompressedBytesMax)
-	o.BatchRecordsMax, o.BatchBytesMax = k.BatchRecordsMax, int(k.BatchBytesMax)
+	o.BatchRecordsMax, o.BatchBytesMax, o.LaneBytesMax = k.BatchRecordsMax, int(k.BatchBytesMax), int(k.LaneBytesMax)
 	o.FlushInterval, o.DirtyMax, o.CacheMax = r.FlushInterval, r.DirtyMax, r.CacheMax
 	return o, nil
 }
