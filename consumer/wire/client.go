@@ -48,9 +48,8 @@ type Options struct {
 	ResponseBytesMax int
 	// Dial opens connections (a proxy, a test's faults); nil is net.Dialer.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
-	// Topics are the topics that kafka-go's Transport keeps metadata of, for
-	// users of Transport; Client itself does not depend on it. Empty means all
-	// topics of the cluster, asked for once a MetadataTTL.
+	// Topics are those whose leaders kafka-go's Transport is to know, for users
+	// of Transport. Client finds leaders by itself and needs none.
 	Topics []string
 }
 
@@ -123,8 +122,11 @@ func New(o Options) (*Client, error) {
 		return nil, fmt.Errorf("wire options: %w", err)
 	}
 	o.Brokers = slices.Clone(o.Brokers)
+	// Not nil: that would be all topics of the cluster, once a MetadataTTL.
+	o.Topics = append([]string{}, o.Topics...)
 	return &Client{
 		options: o,
+		leaders: leaderCache{refresh: make(chan struct{}, 1), topics: make(map[string][]int32)},
 		addr:    kafka.TCP(o.Brokers...),
 		transport: &kafka.Transport{
 			Dial:           o.Dial,
@@ -172,7 +174,7 @@ func (c *Client) bound(ctx context.Context) (context.Context, context.CancelFunc
 
 // leaderCache remembers the leaders of topics, -1 where there is none.
 type leaderCache struct {
-	refresh sync.Mutex // Held while asking, so that many lanes ask once.
+	refresh chan struct{} // Holds one while asking, so that many lanes ask once.
 	mu      sync.Mutex
 	topics  map[string][]int32
 }
@@ -190,9 +192,6 @@ func (l *leaderCache) get(topic string, partition int32) (broker int32, ok bool)
 func (l *leaderCache) set(topic string, brokers []int32) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.topics == nil {
-		l.topics = make(map[string][]int32)
-	}
 	l.topics[topic] = brokers
 }
 
@@ -209,8 +208,14 @@ func (c *Client) leader(ctx context.Context, topic string, partition int32) (int
 	if id, ok := c.leaders.get(topic, partition); ok {
 		return id, nil
 	}
-	c.leaders.refresh.Lock()
-	defer c.leaders.refresh.Unlock()
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
+	select {
+	case c.leaders.refresh <- struct{}{}:
+		defer func() { <-c.leaders.refresh }()
+	case <-ctx.Done():
+		return -1, partitionError("find leader", topic, partition, -1, ctx.Err())
+	}
 	if id, ok := c.leaders.get(topic, partition); ok {
 		return id, nil
 	}

@@ -215,3 +215,22 @@ func TestReadBodyGrowsAsBytesArrive(t *testing.T) {
 		t.Fatalf("a size of a terabyte: %v", err)
 	}
 }
+
+func TestDecodeTags(t *testing.T) {
+	// Two tagged fields, of three bytes and of none, then what follows.
+	d := decoder{rest: []byte{2, 0, 3, 'a', 'b', 'c', 9, 0, 'x'}}
+	if d.tags(); d.bad || string(d.rest) != "x" {
+		t.Fatalf("%+v", d)
+	}
+	for _, hostile := range [][]byte{
+		{1, 0, 3, 'a', 'b'},
+		{1, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1},
+		{0xff, 0xff, 0xff, 0xff, 0x0f, 0, 0},
+		{1},
+	} {
+		d := decoder{rest: hostile}
+		if d.tags(); d.err("test") == nil {
+			t.Errorf("%v is taken", hostile)
+		}
+	}
+}

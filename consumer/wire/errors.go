@@ -21,8 +21,8 @@ var (
 	// FetchOptions.DecompressedBytesMax.
 	ErrTooLarge = errors.New("record batch is too large when decompressed")
 	// ErrOldFormat is the error of a record batch in the message format before
-	// Kafka 0.11 (magic 0 or 1). Kafka 4 converts such topics when it upgrades
-	// from 3.x only if they are rewritten: produce them again.
+	// Kafka 0.11 (magic 0 or 1). Its records have to be written anew by a client
+	// of today.
 	ErrOldFormat = errors.New("record batch has the message format before Kafka 0.11")
 	// ErrBatchTooLarge is the error of writing a batch that is larger than
 	// ProducerOptions.BatchBytesMax or than the topic takes.
@@ -115,7 +115,7 @@ func Classify(err error) Class {
 		return Fatal
 	}
 	if code, ok := errorCode(err); ok {
-		return classifyCode(code)
+		return classes[code] // Retry if it is not there.
 	}
 	if isCertificate(err) {
 		return Fatal
@@ -126,82 +126,78 @@ func Classify(err error) Class {
 	return Fatal
 }
 
-// classifyCode knows every code that Kafka 3.0 to 4.x can send to Lapwing.
-func classifyCode(code kafka.Error) Class {
-	switch code {
-	case kafka.OffsetOutOfRange: // 1: retention, truncation, or a recreated topic.
-		return OutOfRange
-	case kafka.MessageSizeTooLarge, // 10: larger than max.message.bytes.
-		kafka.RecordListTooLarge: // 18: larger than a segment.
-		return TooLarge
-	case kafka.InvalidTimestamp, // 32: outside of message.timestamp.*.max.ms.
-		kafka.InvalidRecord: // 87: such as no key in a compacted topic.
-		return DeadLetter
+// classes has every code that Kafka 3.0 to 4.x can send to Lapwing and that
+// time does not mend.
+//
+// Everything else is the cluster being busy with itself, and passes: -1 unknown,
+// 2 damaged on the way, 3 and 5 a new topic, 6, 74, 75 and 78 a moved leader, 7,
+// 8, 9, 13, 14, 15, 16 and 41 a moved or starting coordinator or controller, 19
+// and 20 replicas behind, 46 a duplicate, 51 and 88 the transaction before
+// completing, 55 something else in the same request failed, 56 a broken disk
+// (another broker takes over), 60 and 85 reassignment, 70 and 71 sessions
+// (unused), 89 quotas, 100 and 103 a topic deleted and made again. So is a code
+// of a broker that is newer than this.
+var classes = map[kafka.Error]Class{
+	kafka.OffsetOutOfRange: OutOfRange, // 1: retention, truncation, or a recreated topic.
 
-	case kafka.IllegalGeneration, // 22: the group has gone on without us.
-		kafka.UnknownMemberId,              // 25: the coordinator has dropped us.
-		kafka.RebalanceInProgress,          // 27: the generation is ending.
-		kafka.InvalidProducerEpoch,         // 47: another producer of this id started.
-		kafka.InvalidTransactionState,      // 48: the transaction is not the one we think.
-		kafka.InvalidProducerIDMapping,     // 49: the id belongs to another producer by now.
-		kafka.OutOfOrderSequenceNumber,     // 45: the broker has forgotten or never got a batch.
-		kafka.UnknownProducerId,            // 59: the same.
-		kafka.TransactionCoordinatorFenced, // 52: see 90.
-		kafka.MemberIDRequired,             // 79: join again with the id in the answer.
-		kafka.FencedInstanceID,             // 82: another member took our place.
-		kafka.ProducerFenced,               // 90: another producer of this id started.
-		110,                                // FENCED_MEMBER_EPOCH (KIP-848).
-		113,                                // STALE_MEMBER_EPOCH (KIP-848).
-		120:                                // TRANSACTION_ABORTABLE (KIP-890).
-		return Rejoin
+	kafka.MessageSizeTooLarge: TooLarge, // 10: larger than max.message.bytes.
+	kafka.RecordListTooLarge:  TooLarge, // 18: larger than a segment.
 
-	case kafka.OffsetMetadataTooLarge, // 12: offset.metadata.max.bytes.
-		kafka.InvalidTopic,                       // 17: a name that no topic can have.
-		kafka.InvalidRequiredAcks,                // 21
-		kafka.InconsistentGroupProtocol,          // 23: other members of the group balance in another way.
-		kafka.InvalidGroupId,                     // 24
-		kafka.InvalidSessionTimeout,              // 26: outside of group.min/max.session.timeout.ms.
-		kafka.InvalidCommitOffsetSize,            // 28
-		kafka.TopicAuthorizationFailed,           // 29
-		kafka.GroupAuthorizationFailed,           // 30
-		kafka.ClusterAuthorizationFailed,         // 31
-		kafka.UnsupportedSASLMechanism,           // 33
-		kafka.IllegalSASLState,                   // 34
-		kafka.UnsupportedVersion,                 // 35
-		kafka.TopicAlreadyExists,                 // 36: only CreateTopics, which handles it.
-		kafka.InvalidPartitionNumber,             // 37
-		kafka.InvalidReplicationFactor,           // 38: more replicas than brokers.
-		kafka.InvalidReplicaAssignment,           // 39
-		kafka.InvalidConfiguration,               // 40
-		kafka.InvalidRequest,                     // 42: we or the broker misread the protocol.
-		kafka.UnsupportedForMessageFormat,        // 43
-		kafka.PolicyViolation,                    // 44
-		kafka.InvalidTransactionTimeout,          // 50: above transaction.max.timeout.ms.
-		kafka.TransactionalIDAuthorizationFailed, // 53
-		kafka.SecurityDisabled,                   // 54
-		kafka.SASLAuthenticationFailed,           // 58
-		kafka.DelegationTokenAuthDisabled,        // 61
-		kafka.DelegationTokenNotFound,            // 62
-		kafka.DelegationTokenOwnerMismatch,       // 63
-		kafka.DelegationTokenRequestNotAllowed,   // 64
-		kafka.DelegationTokenAuthorizationFailed, // 65
-		kafka.DelegationTokenExpired,             // 66
-		kafka.InvalidPrincipalType,               // 67
-		kafka.TopicDeletionDisabled,              // 73
-		kafka.UnsupportedCompressionType,         // 76: compression.type of a broker without it.
-		kafka.GroupMaxSizeReached,                // 81
-		kafka.UnacceptableCredential:             // 93
-		return Fatal
-	}
-	// Everything else is the cluster being busy with itself, and passes: -1
-	// unknown, 2 damaged on the way, 3 and 5 a new topic, 6, 74, 75 and 78 a
-	// moved leader, 7, 8, 9, 13, 14, 15, 16 and 41 a moved or starting
-	// coordinator or controller, 19 and 20 replicas behind, 46 a duplicate, 51
-	// and 88 the transaction before completing, 55 something else in the same
-	// request failed, 56 a broken disk (another broker takes over), 60 and 85
-	// reassignment, 70 and 71 sessions (unused), 89 quotas, 100 and 103 a topic
-	// deleted and made again. So is a code of a broker that is newer than this.
-	return Retry
+	kafka.InvalidTimestamp: DeadLetter, // 32: outside of message.timestamp.*.max.ms.
+	kafka.InvalidRecord:    DeadLetter, // 87: such as no key in a compacted topic.
+
+	kafka.IllegalGeneration:            Rejoin, // 22: the group has gone on without us.
+	kafka.UnknownMemberId:              Rejoin, // 25: the coordinator has dropped us.
+	kafka.RebalanceInProgress:          Rejoin, // 27: the generation is ending.
+	kafka.OutOfOrderSequenceNumber:     Rejoin, // 45: the broker has forgotten or never got a batch.
+	kafka.InvalidProducerEpoch:         Rejoin, // 47: another producer of this id started.
+	kafka.InvalidTransactionState:      Rejoin, // 48: the transaction is not the one we think.
+	kafka.InvalidProducerIDMapping:     Rejoin, // 49: the id belongs to another producer by now.
+	kafka.TransactionCoordinatorFenced: Rejoin, // 52: see 90.
+	kafka.UnknownProducerId:            Rejoin, // 59: see 45.
+	kafka.MemberIDRequired:             Rejoin, // 79: join again with the id in the answer.
+	kafka.FencedInstanceID:             Rejoin, // 82: another member took our place.
+	kafka.ProducerFenced:               Rejoin, // 90: another producer of this id started.
+	110:                                Rejoin, // FENCED_MEMBER_EPOCH (KIP-848).
+	113:                                Rejoin, // STALE_MEMBER_EPOCH (KIP-848).
+	120:                                Rejoin, // TRANSACTION_ABORTABLE (KIP-890).
+
+	kafka.OffsetMetadataTooLarge:             Fatal, // 12: offset.metadata.max.bytes.
+	kafka.InvalidTopic:                       Fatal, // 17: a name that no topic can have.
+	kafka.InvalidRequiredAcks:                Fatal, // 21
+	kafka.InconsistentGroupProtocol:          Fatal, // 23: others in the group balance in another way.
+	kafka.InvalidGroupId:                     Fatal, // 24
+	kafka.InvalidSessionTimeout:              Fatal, // 26: outside of group.min/max.session.timeout.ms.
+	kafka.InvalidCommitOffsetSize:            Fatal, // 28
+	kafka.TopicAuthorizationFailed:           Fatal, // 29
+	kafka.GroupAuthorizationFailed:           Fatal, // 30
+	kafka.ClusterAuthorizationFailed:         Fatal, // 31
+	kafka.UnsupportedSASLMechanism:           Fatal, // 33
+	kafka.IllegalSASLState:                   Fatal, // 34
+	kafka.UnsupportedVersion:                 Fatal, // 35
+	kafka.TopicAlreadyExists:                 Fatal, // 36: only CreateTopics, which handles it.
+	kafka.InvalidPartitionNumber:             Fatal, // 37
+	kafka.InvalidReplicationFactor:           Fatal, // 38: more replicas than brokers.
+	kafka.InvalidReplicaAssignment:           Fatal, // 39
+	kafka.InvalidConfiguration:               Fatal, // 40
+	kafka.InvalidRequest:                     Fatal, // 42: we or the broker misread the protocol.
+	kafka.UnsupportedForMessageFormat:        Fatal, // 43
+	kafka.PolicyViolation:                    Fatal, // 44
+	kafka.InvalidTransactionTimeout:          Fatal, // 50: above transaction.max.timeout.ms.
+	kafka.TransactionalIDAuthorizationFailed: Fatal, // 53
+	kafka.SecurityDisabled:                   Fatal, // 54
+	kafka.SASLAuthenticationFailed:           Fatal, // 58
+	kafka.DelegationTokenAuthDisabled:        Fatal, // 61
+	kafka.DelegationTokenNotFound:            Fatal, // 62
+	kafka.DelegationTokenOwnerMismatch:       Fatal, // 63
+	kafka.DelegationTokenRequestNotAllowed:   Fatal, // 64
+	kafka.DelegationTokenAuthorizationFailed: Fatal, // 65
+	kafka.DelegationTokenExpired:             Fatal, // 66
+	kafka.InvalidPrincipalType:               Fatal, // 67
+	kafka.TopicDeletionDisabled:              Fatal, // 73
+	kafka.UnsupportedCompressionType:         Fatal, // 76: a broker without the codec.
+	kafka.GroupMaxSizeReached:                Fatal, // 81
+	kafka.UnacceptableCredential:             Fatal, // 93
 }
 
 // errorCode finds the broker's code in err.
@@ -221,18 +217,17 @@ func movedLeader(err error) bool {
 	if err == nil {
 		return false
 	}
-	switch code, ok := errorCode(err); {
-	case !ok:
+	code, ok := errorCode(err)
+	if !ok {
 		return isNetwork(err)
-	default:
-		switch code {
-		case kafka.UnknownTopicOrPartition, kafka.LeaderNotAvailable, kafka.NotLeaderForPartition,
-			kafka.BrokerNotAvailable, kafka.ReplicaNotAvailable, kafka.KafkaStorageError,
-			kafka.FencedLeaderEpoch, kafka.UnknownLeaderEpoch, kafka.UnknownTopicID, kafka.InconsistentTopicID:
-			return true
-		}
-		return false
 	}
+	switch code {
+	case kafka.UnknownTopicOrPartition, kafka.LeaderNotAvailable, kafka.NotLeaderForPartition,
+		kafka.BrokerNotAvailable, kafka.ReplicaNotAvailable, kafka.KafkaStorageError,
+		kafka.FencedLeaderEpoch, kafka.UnknownLeaderEpoch, kafka.UnknownTopicID, kafka.InconsistentTopicID:
+		return true
+	}
+	return false
 }
 
 // movedCoordinator reports whether another broker may be the coordinator.

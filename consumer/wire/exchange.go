@@ -10,20 +10,27 @@ import (
 	"github.com/segmentio/kafka-go/protocol"
 )
 
-// anyBroker routes a request to whichever bootstrap broker answers.
-const anyBroker int32 = -1
+// Where a request goes, beside the ids of brokers.
+const (
+	anyBroker        int32 = -1 // Whichever bootstrap broker answers.
+	controllerBroker int32 = -2 // What kafka-go holds for the controller.
+)
 
-// route implements protocol.BrokerMessage: the request goes to a broker whose
-// id the caller knows already.
+// route implements protocol.BrokerMessage: the request goes to a broker that the
+// caller knows already.
 type route struct{ broker int32 }
 
 func (r route) Broker(cluster protocol.Cluster) (protocol.Broker, error) {
-	if r.broker == anyBroker {
+	id := r.broker
+	switch id {
+	case anyBroker:
 		return protocol.Broker{ID: -1}, nil
+	case controllerBroker:
+		id = cluster.Controller
 	}
-	b, ok := cluster.Brokers[r.broker]
+	b, ok := cluster.Brokers[id]
 	if !ok {
-		return b, fmt.Errorf("broker %d is not in the cluster's metadata: %w", r.broker, kafka.BrokerNotAvailable)
+		return b, fmt.Errorf("broker %d is not in the cluster's metadata: %w", id, kafka.BrokerNotAvailable)
 	}
 	return b, nil
 }

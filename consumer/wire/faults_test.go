@@ -135,6 +135,7 @@ func (c *faultyConn) Read(b []byte) (int, error) {
 	}
 	if c.kind == loseAnswer {
 		swallow(c.Conn)
+		c.kind = loseRequest // kafka-go reads again after an EOF.
 	}
 	return 0, io.EOF
 }

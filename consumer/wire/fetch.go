@@ -129,9 +129,9 @@ func (f *Fetcher) encode(offset int64) *rawExchange {
 	b := appendInt32(x.frame, -1) // No replica.
 	b = appendInt32(b, int32(f.options.WaitMax.Milliseconds()))
 	b = appendInt32(b, f.options.BytesMin)
-	// The limit of the request is above the one of its only partition: kfake
-	// forgets the aborted transactions of what it cuts here.
-	b = appendInt32(b, int32(min(2*int64(f.options.BytesMax), math.MaxInt32)))
+	// The limit is the one of the only partition. kfake forgets the aborted
+	// transactions where it cuts at the limit of the request.
+	b = appendInt32(b, math.MaxInt32)
 	if f.options.Committed {
 		b = append(b, 1)
 	} else {

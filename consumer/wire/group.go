@@ -6,7 +6,6 @@ import (
 
 	kafka "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
-	"github.com/segmentio/kafka-go/protocol/heartbeat"
 	"github.com/segmentio/kafka-go/protocol/offsetcommit"
 )
 
@@ -35,18 +34,34 @@ type Committed struct {
 	Err error
 }
 
+// heartbeatVersion is the newest without flexible fields (Kafka 2.3).
+const heartbeatVersion = 3
+
 // Heartbeat tells the coordinator that the member lives, and returns the
 // coordinator's refusal (Class Rejoin) if it does not belong to the generation
 // any more.
+//
+// It has its own bytes because kafka-go v0.4.51 reads the answer's fields in
+// the wrong order (protocol/heartbeat), so that every answer is a success.
 func (c *Client) Heartbeat(ctx context.Context, m Member) error {
 	ctx, cancel := c.bound(ctx)
 	defer cancel()
-	request := &heartbeat.Request{GroupID: m.Group, GenerationID: m.Generation, MemberID: m.ID}
-	err := c.askCoordinator(ctx, groupKey(m.Group), request, func(r protocol.Message) error {
-		if code := r.(*heartbeat.Response).ErrorCode; code != 0 {
+	err := c.coordinated(ctx, groupKey(m.Group), func(ctx context.Context, broker int32) error {
+		x := c.request(nil, protocol.Heartbeat, heartbeatVersion, false)
+		b := appendString(x.frame, m.Group)
+		b = appendInt32(b, m.Generation)
+		b = appendString(b, m.ID)
+		x.frame = appendInt16(b, -1) // No static member.
+		body, err := c.askRaw(ctx, broker, x)
+		if err != nil {
+			return err
+		}
+		d := decoder{rest: body}
+		d.int32() // Throttle time.
+		if code := d.int16(); code != 0 {
 			return kafka.Error(code)
 		}
-		return nil
+		return d.err("heartbeat")
 	})
 	if err != nil {
 		return fmt.Errorf("heartbeat of member %q, generation %d, to group %q: %w", m.ID, m.Generation, m.Group, err)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	kafka "github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
@@ -62,7 +63,7 @@ func realBroker(t testing.TB) broker {
 // client returns a client that is closed with the test.
 func (b broker) client(t testing.TB, change ...func(*Options)) *Client {
 	t.Helper()
-	o := Options{Brokers: strings.Split(b.addr, ","), ClientID: "wire-test", Topics: []string{}}
+	o := Options{Brokers: strings.Split(b.addr, ","), ClientID: "wire-test"}
 	for _, f := range change {
 		f(&o)
 	}
@@ -83,6 +84,21 @@ func (b broker) topic(t testing.TB, c *Client, partitions int32, configs ...stri
 	}
 	if err := c.CreateTopics(testContext(t), spec); err != nil {
 		t.Fatal(err)
+	}
+	if b.fake == nil {
+		t.Cleanup(func() { // A real broker is shared with others.
+			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			defer cancel()
+			admin, err := kgo.NewClient(kgo.SeedBrokers(b.addr))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer admin.Close()
+			if _, err := kadm.NewClient(admin).DeleteTopics(ctx, spec.Name); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 	return spec.Name
 }
@@ -207,4 +223,3 @@ func (b broker) franzReadAll(t testing.TB, topic string, from, end int64, commit
 	}
 	return records
 }
-

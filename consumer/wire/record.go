@@ -51,10 +51,18 @@ func (r *Record) Header(name string) (value []byte, ok bool) {
 	return value, ok
 }
 
-// varint reads a zigzag varint; most are one byte long.
+// varint reads a zigzag varint. Nearly all have one byte or two.
 func varint(b []byte) (v int64, rest []byte, ok bool) {
 	if len(b) > 0 && b[0] < 0x80 {
 		return int64(b[0]>>1) ^ -int64(b[0]&1), b[1:], true
+	}
+	return longVarint(b)
+}
+
+func longVarint(b []byte) (v int64, rest []byte, ok bool) {
+	if len(b) > 1 && b[1] < 0x80 {
+		u := uint64(b[0]&0x7f) | uint64(b[1])<<7
+		return int64(u>>1) ^ -int64(u&1), b[2:], true
 	}
 	v, n := binary.Varint(b)
 	if n <= 0 {

@@ -322,3 +322,21 @@ func TestReadDoesNotAllocatePerRecord(t *testing.T) {
 		}
 	}
 }
+
+func TestVarint(t *testing.T) {
+	values := []int64{0, 1, -1, 63, 64, -64, -65, 8191, 8192, -8192, -8193, 1 << 20, -1 << 40, math.MaxInt64, math.MinInt64}
+	for _, v := range values {
+		b := binary.AppendVarint(nil, v)
+		if got, rest, ok := varint(append(b, 7)); !ok || got != v || !bytes.Equal(rest, []byte{7}) {
+			t.Errorf("%d: %d, rest %v, %v", v, got, rest, ok)
+		}
+		for cut := range b {
+			if _, _, ok := varint(b[:cut]); ok {
+				t.Errorf("%d cut at %d is taken", v, cut)
+			}
+		}
+	}
+	if _, _, ok := varint(bytes.Repeat([]byte{0xff}, 11)); ok {
+		t.Error("an endless varint is taken")
+	}
+}

@@ -187,9 +187,8 @@ func (c *Client) CreateTopics(ctx context.Context, specs ...TopicSpec) error {
 	if len(names) == 0 {
 		return nil
 	}
-	// Any broker forwards the request to the controller.
 	err := retry(ctx, func() error {
-		m, err := c.ask(ctx, anyBroker, request)
+		m, err := c.ask(ctx, controllerBroker, request)
 		if err != nil {
 			return fmt.Errorf("create topics %q: %w", names, err)
 		}

@@ -278,6 +278,9 @@ func TestFencing(t *testing.T) {
 		}
 		expectValues(t, c, topic)
 
+		if b.fake != nil {
+			return // kfake gives a fenced producer a new epoch.
+		}
 		// A fenced producer that asks for a new epoch by its own identity learns of
 		// it, and does not fence its successor.
 		last := ready(t, c, ProducerOptions{TransactionalID: id})
