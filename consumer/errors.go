@@ -37,7 +37,7 @@ func classify(err error) class {
 	switch wire.Classify(err) {
 	case wire.Rejoin:
 		return rejoin
-	case wire.Fatal:
+	case wire.Fatal, wire.DeadLetter: // the output or dead-letter topic refuses records for what they are
 		return fatal
 	default:
 		return again

@@ -132,20 +132,15 @@ func (g *generation) live(ctx context.Context, lane int32) (*tenure, error) {
 // lagEvery is how often the end of each lane's input is asked for; it goes on while a lane stands still.
 const lagEvery = 2 * time.Second
 
-// watchLag keeps the lag metric true until ctx ends.
+// watchLag keeps the lag metric true until ctx ends, for lanes that start or are stopped too.
 func (g *generation) watchLag(ctx context.Context) {
 	ticker := time.NewTicker(lagEvery)
 	defer ticker.Stop()
-	o := &g.engine.options
 	for {
 		for _, lane := range g.lanes {
-			call, cancel := context.WithTimeout(ctx, o.RequestTimeout)
-			end, err := o.Client.EndOffset(call, o.Input, lane, true)
-			cancel()
-			if err != nil {
-				continue // the lane itself reports a broker that does not answer
+			if records, err := g.lag(ctx, lane); err == nil { // the lane itself reports a broker that does not answer
+				g.engine.metrics.lag.WithLabelValues(strconv.Itoa(int(lane))).Set(float64(records))
 			}
-			g.engine.metrics.lag.WithLabelValues(strconv.Itoa(int(lane))).Set(float64(g.committer.lag(lane, end)))
 		}
 		select {
 		case <-ctx.Done():
@@ -155,14 +150,38 @@ func (g *generation) watchLag(ctx context.Context) {
 	}
 }
 
-// lag returns the records between the lane's committed offset and the end, or 0 while it is not known.
-func (c *committer) lag(lane int32, end int64) int64 {
+// lag returns the records between the lane's committed offset and the end of its input, or from the first kept one
+// where nothing is committed.
+func (g *generation) lag(ctx context.Context, lane int32) (records int64, err error) {
+	o := &g.engine.options
+	err = g.engine.call(ctx, func(ctx context.Context) error {
+		committed, ok := g.committer.committedOffset(lane)
+		if !ok {
+			all, err := o.Client.StableOffsets(ctx, o.Group, o.Input, []int32{lane})
+			if err = errors.Join(err, all[lane].Err); err != nil {
+				return err
+			}
+			committed = all[lane].Offset
+		}
+		start, err := o.Client.EarliestOffset(ctx, o.Input, lane)
+		if err != nil {
+			return err
+		}
+		end, err := o.Client.EndOffset(ctx, o.Input, lane, true)
+		records = max(0, end-max(committed, start))
+		return err
+	})
+	return records, err
+}
+
+// committedOffset returns C as the lane's tenure knows it; false: the lane has none.
+func (c *committer) committedOffset(lane int32) (int64, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, t := range c.tenures {
 		if t.lane == lane {
-			return max(0, end-t.committedOffset())
+			return t.committedOffset(), true
 		}
 	}
-	return 0
+	return 0, false
 }

@@ -39,7 +39,7 @@ type stopError struct {
 
 func (e *stopError) Error() string { return e.what + "; " + e.remedy }
 
-// decide is the table of design.md section 3. It changes nothing.
+// decide is the table of DESIGN.md, The start of a lane. It changes nothing.
 func decide(f finding, reset OffsetReset, onDataLoss bool) (plan, error) {
 	p := plan{incarnation: max(f.checkpoint.Incarnation, 1)}
 	m, c := int64(-1), f.committed

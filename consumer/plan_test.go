@@ -8,7 +8,7 @@ import (
 	"github.com/lapwing/lapwing/state"
 )
 
-// TestDecide walks the table of design.md section 3.
+// TestDecide walks the table of DESIGN.md, The start of a lane.
 func TestDecide(t *testing.T) {
 	ours := layout{topics: "aaaaaaaa", partitions: 6, settings: "bbbbbbbb"}
 	other := layout{topics: "cccccccc", partitions: 6, settings: "bbbbbbbb"}

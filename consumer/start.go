@@ -11,7 +11,7 @@ import (
 )
 
 // start is the one recovery path for everything: assignment, crash, doubtful transaction, lost Redis data. The order
-// matters (design.md section 3): a zombie stops at 1 before it can fence anybody; 2 fences past owners' writes before
+// matters (DESIGN.md, The start of a lane): a zombie stops at 1 before it can fence anybody; 2 fences past owners' writes before
 // any state is read; 3 decides every transaction of past owners before 4 reads the offset.
 func (g *generation) start(ctx context.Context, lane int32) (*tenure, error) {
 	e := g.engine
@@ -34,7 +34,7 @@ func (g *generation) start(ctx context.Context, lane int32) (*tenure, error) {
 		return nil, err
 	}
 	if owner := checkpoint.Owner; owner != "" && owner != e.owner && owner != ownerAtLeastOnce {
-		e.log.Info("fencing the former owner", "partition", lane, "transactional_id", owner)
+		e.log.Debug("fencing the former owner", "partition", lane, "transactional_id", owner)
 		if err := e.call(ctx, func(ctx context.Context) error {
 			return e.options.Client.FenceTransactionalID(ctx, owner, e.options.TransactionTimeout)
 		}); err != nil {
@@ -103,7 +103,7 @@ func (g *generation) open(ctx context.Context, lane int32, fence state.Lane, p p
 			return e.options.Client.CommitOffsets(ctx, g.member, e.options.Input, offsets)
 		})
 	}
-	if p.fresh || p.resume {
+	if p.fresh || p.resume || p.lostJudge > 0 {
 		// Before the checkpoint: otherwise a crash in between leaves a checkpoint without an offset, which stops the lane.
 		if err := commit(); err != nil {
 			return nil, fmt.Errorf("commit the first offset: %w", err)

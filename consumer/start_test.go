@@ -252,3 +252,20 @@ func testSmallCache(t *testing.T, b *bench) {
 		t.Fatalf("%d alerts, want one for each user's third withdraw", alerts)
 	}
 }
+
+// TestStartPastTheHole stops a lane right after it went past deleted input, before it commits a batch: the next start
+// finds a position that fits.
+func TestStartPastTheHole(t *testing.T) { onEachKafka(t, 1, testStartPastTheHole) }
+
+func testStartPastTheHole(t *testing.T, b *bench) {
+	store := state.NewMemory()
+	b.judge(store, nil, 2, withdraw(1), withdraw(2))
+	b.send(withdraw(3), withdraw(4))
+	deletion := kadm.Offsets{}
+	deletion.Add(kadm.Offset{Topic: b.input, Partition: 0, At: 4}) // everything: nothing is left to judge
+	if r, err := kadm.NewClient(b.client).DeleteRecords(t.Context(), deletion); err != nil || r.Error() != nil {
+		t.Fatal(err, r.Error())
+	}
+	b.judge(store, func(o *Options) { o.OnDataLoss = true }, 2)
+	b.judge(store, nil, 3, withdraw(5))
+}

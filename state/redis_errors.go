@@ -25,7 +25,7 @@ type AccessError struct {
 // Error names the server and the remedy.
 func (e *AccessError) Error() string {
 	remedy := "set redis.username and redis.password to a login of this server"
-	if redis.IsPermissionError(e.Err) {
+	if isPermission(e.Err) {
 		remedy = "allow the user to run EVALSHA, EVAL, SCRIPT, GET, SET, MGET, MSET, TIME and INFO on Lapwing's keys (ACL SETUSER)"
 	}
 	return fmt.Sprintf("redis %s: access refused: %v; %s", e.Addr, e.Err, remedy)
@@ -42,10 +42,16 @@ func redisError(addr string, err error) error {
 		return nil
 	case errors.As(err, &access), errors.Is(err, ErrEviction), errors.Is(err, ErrVersion):
 		return err // it names the address
-	case redis.IsAuthError(err), redis.IsPermissionError(err):
+	case redis.IsAuthError(err), isPermission(err):
 		return &AccessError{Addr: addr, Err: err}
 	}
 	return fmt.Errorf("redis %s: %w", addr, err)
+}
+
+// isPermission reports whether the user may not run a command. Of one inside a script Redis says so only in words
+// (script.c, since 7.0).
+func isPermission(err error) bool {
+	return redis.IsPermissionError(err) || redis.HasErrorPrefix(err, "The user executing the script can't")
 }
 
 // Retriable reports whether time can mend an error of a store: the network, a

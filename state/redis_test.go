@@ -161,7 +161,8 @@ func TestEvictionPolicyIsRefused(t *testing.T) {
 }
 
 func TestAccessIsRefused(t *testing.T) {
-	server := startRedis(t, "--requirepass", "secret", "--user", "reader", "on", ">pw", "~*", "-@all", "+hello", "+info", "+mget")
+	server := startRedis(t, "--requirepass", "secret", "--user", "reader", "on", ">pw", "~*", "-@all", "+hello", "+info", "+mget",
+		"--user", "caller", "on", ">pw", "~*", "-@all", "+hello", "+info", "+mget", "+evalsha", "+eval", "+script", "+time")
 	refused := func(remedy string) func(err error) string {
 		return func(err error) string {
 			var access *state.AccessError
@@ -189,6 +190,11 @@ func TestAccessIsRefused(t *testing.T) {
 	_, err := r.Claim(t.Context(), 3)
 	if detail := refused("ACL SETUSER")(err); detail != "" {
 		t.Errorf("claim without permission: got %v, want %s", err, detail)
+	}
+	o.Username = "caller" // may run scripts, and not what they run
+	_, err = openRedis(t, o).Claim(t.Context(), 3)
+	if detail := refused("ACL SETUSER")(err); detail != "" {
+		t.Errorf("claim without permission for what the script runs: got %v, want %s", err, detail)
 	}
 	o.Username, o.Password, o.DB = "", "secret", 3
 	r = openRedis(t, o)

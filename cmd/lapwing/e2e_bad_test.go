@@ -30,7 +30,7 @@ func TestBadInput(t *testing.T) {
 	if err := consumertest.ProduceInputs(s.context(time.Minute), s.brokers(), s.input, inputs...); err != nil {
 		t.Fatal(err)
 	}
-	s.produce(2000, consumertest.EventOptions{Seed: 2, Users: 40, Bad: 0.4, Tombstones: 0.1})
+	s.produce(2000, consumertest.EventOptions{Seed: 2, Users: 40, UserFirst: 1000, Bad: 0.4, Tombstones: 0.1})
 	e := s.engine("engine")
 	e.Start()
 	e.WaitReady(readyTimeout)

@@ -19,7 +19,8 @@ type redisRig struct {
 // redisFault is what happens to the Redis of an engine at work.
 type redisFault struct {
 	name  string
-	cache int // users in memory; 0: all
+	cache int    // users in memory; 0: all
+	flush string // interval; empty: 500ms
 	do    func(r *redisRig)
 }
 
@@ -76,17 +77,19 @@ var redisFaults = []redisFault{
 		r.proxy.SetTarget(other.Addr()) // and stays there
 		time.Sleep(1500 * time.Millisecond)
 	}},
-	{name: "engine killed in the middle of a flush", do: func(r *redisRig) {
-		// With all users in memory the engine sends nothing but flushes. A lane's is of several chunks, so that after some
-		// bytes some users are newer in Redis than the checkpoint.
-		left := 150 << 10
+	{name: "engine killed in the middle of a flush", flush: "2s", do: func(r *redisRig) {
+		// With all users in memory the engine sends nothing but flushes. A lane's is of several chunks, each applied whole:
+		// after some bytes some users are newer in Redis than the checkpoint.
+		left := 130 << 10
 		full := make(chan struct{})
 		r.proxy.Intercept(func(d consumertest.Direction, piece []byte) consumertest.Action {
-			if d == consumertest.ToClient || left < 0 {
+			if left < 0 {
 				return consumertest.Swallow
 			}
-			if left -= len(piece); left < 0 {
-				close(full)
+			if d == consumertest.ToServer {
+				if left -= len(piece); left < 0 {
+					close(full)
+				}
 			}
 			return consumertest.Forward
 		})
@@ -112,26 +115,27 @@ func TestRedisFaults(t *testing.T) {
 			server := consumertest.OwnRedis(t)
 			proxy := consumertest.NewProxy(t, server.Addr())
 			s := newSystem(t, systemOptions{redis: proxy.Addr(), partitions: 2})
+			s.flush = fault.flush
 			s.redisExtra = "  read_timeout: 1s\n  dial_timeout: 1s"
 			if fault.cache > 0 {
 				s.redisExtra += fmt.Sprintf("\n  cache_max: %[1]d\n  dirty_max: %[1]d", fault.cache)
 			}
-			events := consumertest.NewGenerator(consumertest.EventOptions{Seed: seed, Users: 20_000})
-			s.produceFrom(60_000, events)
+			events := consumertest.NewGenerator(consumertest.EventOptions{Seed: seed, Users: 12_000})
+			s.produceFrom(120_000, events) // so that every user is known: of one that is not, Redis is asked, and that would tell
 			e := s.engine("engine")
 			e.Start()
 			e.WaitReady(readyTimeout)
 			s.drain(readyTimeout)
-			stop := s.loadFrom(6000, events)
+			stop := s.loadFrom(4000, events)
 			time.Sleep(time.Second)
 			fault.do(&redisRig{t: t, engine: e, server: server, proxy: proxy})
 			e.WaitReady(readyTimeout)
-			s.drainBelow(6000, readyTimeout)
+			s.drainBelow(4000, readyTimeout)
 			e.Kill()
 			stop()
 			e.Start()
 			e.WaitReady(readyTimeout)
-			s.produceFrom(40_000, events)
+			s.produceFrom(30_000, events)
 			s.drain(readyTimeout)
 			s.check(consumertest.CheckOptions{})
 			term(t, e)
@@ -189,4 +193,44 @@ func (s *system) endsByItself(says ...string) {
 		s.t.Errorf("ended = %v with exit code %d, want 1", ended, code)
 	}
 	e.WaitLog(time.Second, says...)
+}
+
+// TestThawedOwner freezes an owner whose flush is under way. The next owner goes on; then the old flush arrives, the old
+// owner thaws and gets lanes again: what it wrote late must be nowhere.
+func TestThawedOwner(t *testing.T) {
+	skipShort(t)
+	_, seed := seeded(t)
+	server := consumertest.OwnRedis(t)
+	proxy := consumertest.NewProxy(t, server.Addr())
+	s := newSystem(t, systemOptions{redis: proxy.Addr(), partitions: 2})
+	old := s.engine("old owner")
+	s.redisAddr = server.Addr()
+	next := s.engine("next owner")
+	events := consumertest.NewGenerator(consumertest.EventOptions{Seed: seed, Users: 12_000})
+	s.produceFrom(120_000, events) // so that every user is known and only flushes go to Redis
+	old.Start()
+	old.WaitReady(readyTimeout)
+	s.drain(readyTimeout)
+	stop := s.loadFrom(4000, events)
+	time.Sleep(time.Second)
+	proxy.Hold()
+	time.Sleep(1200 * time.Millisecond) // two flushes of each lane are due
+	old.Freeze()
+	stop()
+	next.Start()
+	next.WaitReady(readyTimeout)
+	s.produceFrom(120_000, events) // the next owner meets every user, so that it reads nothing more
+	s.drain(readyTimeout)
+	time.Sleep(time.Second) // and flushes
+	proxy.Release()
+	time.Sleep(time.Second) // the old flush arrives
+	s.produceFrom(3000, events)
+	s.drain(readyTimeout)
+	old.Thaw()
+	term(t, next)
+	s.produceFrom(30_000, events)
+	s.drain(readyTimeout)
+	s.check(consumertest.CheckOptions{})
+	term(t, old)
+	s.checkStopped(true)
 }

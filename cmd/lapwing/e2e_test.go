@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -34,6 +35,7 @@ type system struct {
 	partitions          int32
 	extra               string // lines of the section kafka
 	redisExtra          string // lines of the section redis
+	flush               string // interval; empty: 500ms
 	tail                string // lines of no section
 	http                string // of the next engine; empty: a free port
 }
@@ -112,10 +114,7 @@ func (s *system) remove() {
 // engine makes an engine of the system, and does not start it.
 func (s *system) engine(name string) *consumertest.Engine {
 	s.t.Helper()
-	http := s.http
-	if http == "" {
-		http = "127.0.0.1:" + strconv.Itoa(consumertest.FreePort(s.t))
-	}
+	http := cmp.Or(s.http, "127.0.0.1:"+strconv.Itoa(consumertest.FreePort(s.t)))
 	return consumertest.NewEngine(s.t, consumertest.EngineOptions{Name: name, HTTP: http, Config: fmt.Sprintf(`
 kafka:
   brokers: [%q]
@@ -131,11 +130,11 @@ kafka:
 %s
 redis:
   addrs: [%q]
-  flush_interval: 500ms
+  flush_interval: %s
 %s
 http: %s
 %s
-`, s.kafkaAddr, s.group, s.input, s.output, s.dead, s.extra, s.redisAddr, s.redisExtra, http, s.tail)})
+`, s.kafkaAddr, s.group, s.input, s.output, s.dead, s.extra, s.redisAddr, cmp.Or(s.flush, "500ms"), s.redisExtra, http, s.tail)})
 }
 
 // load produces events until stop is called, which returns how many there were.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/lapwing/lapwing/state"
@@ -29,9 +28,9 @@ func CheckCheckpoints(ctx context.Context, brokers []string, group, input string
 	if _, err := f.readAll(ctx, func(r *kgo.Record) { last[r.Partition] = r.Offset }); err != nil {
 		return err
 	}
-	committed, err := kadm.NewClient(f.client).FetchOffsetsForTopics(ctx, group, input)
+	committed, err := committedOffsets(ctx, f.admin, group, input)
 	if err != nil {
-		return fmt.Errorf("consumertest: offsets of group %s: %w", group, err)
+		return err
 	}
 	var errs []error
 	for partition, offset := range last {

@@ -2,6 +2,7 @@ package consumertest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -65,13 +66,15 @@ func build() (string, error) {
 
 // EngineOptions says how an engine process is started.
 type EngineOptions struct {
-	Name   string   // for messages and files; empty: engine
-	Config string   // the text of its configuration file
-	HTTP   string   // host:port of its admin listener, as in Config; empty: no readiness
-	Env    []string // beside the environment of the test
+	Command string   // of the binary; empty: run
+	Name    string   // for messages and files; empty: engine
+	Config  string   // the text of its configuration file
+	HTTP    string   // host:port of its admin listener, as in Config; empty: no readiness
+	Env     []string // beside the environment of the test
+	Binary  string   // empty: that of Binary
 }
 
-// Engine is `lapwing run` in a process of its own, which may be killed, frozen and started again. Its methods are used by
+// Engine is `lapwing run`, or another serving command, in a process of its own, which may be killed, frozen and started again. Its methods are used by
 // one goroutine at a time. What it prints is in a file and is shown when the test fails; it ends with its test.
 type Engine struct {
 	tb      testing.TB
@@ -123,7 +126,11 @@ func (e *Engine) Start() {
 	if e.Running() {
 		e.tb.Fatalf("%s runs already", e.options.Name)
 	}
-	e.command = exec.Command(Binary(e.tb), "run", "--config", e.config)
+	binary := e.options.Binary
+	if binary == "" {
+		binary = Binary(e.tb)
+	}
+	e.command = exec.Command(binary, cmp.Or(e.options.Command, "run"), "--config", e.config)
 	e.command.Env = append(os.Environ(), e.options.Env...)
 	e.command.Stdout, e.command.Stderr = e.log, e.log
 	if err := e.command.Start(); err != nil {
@@ -188,10 +195,12 @@ func (e *Engine) Term(timeout time.Duration) (took time.Duration, code int) {
 func (e *Engine) Wait(timeout time.Duration) (code int, ended bool) {
 	select {
 	case <-e.exited:
-		return e.command.ProcessState.ExitCode(), true
 	case <-time.After(timeout):
+	}
+	if e.Running() {
 		return 0, false
 	}
+	return e.command.ProcessState.ExitCode(), true
 }
 
 // Log returns all that the process has printed, over all its starts.

@@ -1,6 +1,7 @@
 package consumertest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -100,13 +102,22 @@ func Committed(ctx context.Context, brokers []string, group, topic string) (int6
 		return 0, fmt.Errorf("consumertest: client of %v: %w", brokers, err)
 	}
 	defer client.Close()
-	offsets, err := kadm.NewClient(client).FetchOffsetsForTopics(ctx, group, topic)
+	offsets, err := committedOffsets(ctx, kadm.NewClient(client), group, topic)
 	if err != nil {
-		return 0, fmt.Errorf("consumertest: offsets of group %s: %w", group, err)
+		return 0, err
 	}
 	var sum int64
 	offsets.Each(func(o kadm.OffsetResponse) { sum += max(o.At, 0) })
 	return sum, nil
+}
+
+// committedOffsets asks for a group's offsets; a group that does not exist yet has none.
+func committedOffsets(ctx context.Context, admin *kadm.Client, group, topic string) (kadm.OffsetResponses, error) {
+	offsets, err := admin.FetchOffsetsForTopics(ctx, group, topic)
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
+		return nil, fmt.Errorf("consumertest: offsets of group %s: %w", group, err)
+	}
+	return offsets, nil
 }
 
 func lagOf(ctx context.Context, admin *kadm.Client, group, topic string) (int64, error) {
@@ -117,9 +128,9 @@ func lagOf(ctx context.Context, admin *kadm.Client, group, topic string) (int64,
 	if err != nil {
 		return 0, fmt.Errorf("consumertest: ends of %s: %w", topic, err)
 	}
-	committed, err := admin.FetchOffsetsForTopics(ctx, group, topic)
+	committed, err := committedOffsets(ctx, admin, group, topic)
 	if err != nil {
-		return 0, fmt.Errorf("consumertest: offsets of group %s: %w", group, err)
+		return 0, err
 	}
 	var lag int64
 	ends.Each(func(end kadm.ListedOffset) {
@@ -152,10 +163,10 @@ type LatencyOptions struct {
 	PerSecond     int
 	Duration      time.Duration // counted
 	Warm          time.Duration // before it, not counted
+	Drain         time.Duration // how long the last results are waited for; 0: 10 s
 }
 
-// latencyDrain is how long the last results are waited for.
-const latencyDrain = 10 * time.Second
+const latencyDrainDefault = 10 * time.Second
 
 // MeasureLatency produces the generator's events at a rate, while engines run, and watches the results.
 func MeasureLatency(ctx context.Context, o LatencyOptions, g *Generator) (Latency, error) {
@@ -200,7 +211,7 @@ func MeasureLatency(ctx context.Context, o LatencyOptions, g *Generator) (Latenc
 		read(100 * time.Millisecond)
 		select {
 		case produceErr = <-produced:
-			running, drain = false, time.Now().Add(latencyDrain)
+			running, drain = false, time.Now().Add(cmp.Or(o.Drain, latencyDrainDefault))
 		default:
 		}
 	}
