@@ -103,6 +103,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.log.Info("engine starts", "group", o.Group, "layout", e.layout.String(), "guarantee", o.Guarantee.String(),
 		"transactional_id", e.transactionalID, "rules", o.Rules.Hash())
 	err = e.join(ctx, group, lanes)
+	if err != nil {
+		err = e.remedied(err)
+	}
 	// Close ends the generation, which waits for its lanes to be handed over, and leaves the group.
 	if closeErr := group.Close(); closeErr != nil {
 		err = errors.Join(err, fmt.Errorf("consumer: leave group %s: %w", o.Group, closeErr))

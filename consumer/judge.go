@@ -62,6 +62,7 @@ func (t *tenure) judgeChunk(ctx context.Context, c *chunk) error {
 		if err := t.waitClean(ctx); err != nil {
 			return err
 		}
+		t.touched += warm(rest[:n])
 		if err := t.step(ctx, rest[:n], to); err != nil {
 			return err
 		}
@@ -84,10 +85,12 @@ func (t *tenure) load(ctx context.Context, records []record) error {
 		}
 		events++
 		user := records[i].event.UserID
-		if t.cache.get(user) == nil {
-			t.cache.insert(user, 0, rules.UserState{}) // filled in below; now a second event of the user finds it
+		e := t.cache.get(user)
+		if e == nil {
+			e = t.cache.insert(user, 0, rules.UserState{}) // filled in below; now a second event of the user finds it
 			t.missing = append(t.missing, user)
 		}
+		records[i].entry = e // it stays in memory until the chunk is judged
 	}
 	m := t.engine.metrics
 	m.cacheHits.Add(float64(events - len(t.missing)))
@@ -113,6 +116,58 @@ func (t *tenure) load(ctx context.Context, records []record) error {
 		}
 	}
 	return nil
+}
+
+// warm reads a little of each state that the records need. Users are many and their states lie anywhere: judged one
+// after the other, each would wait for memory several times in a row. In these loops no load depends on the one before
+// it, so the processor has many of them under way at once. The sum only keeps the loads from being left out.
+func warm(records []record) (sum int64) {
+	for i := range records {
+		if e := records[i].entry; e != nil {
+			sum += e.tag + int64(len(e.state.Types))
+		}
+	}
+	for i := range records {
+		if e := records[i].entry; e != nil && len(e.state.Types) > 0 {
+			ts := &e.state.Types[0]
+			sum += int64(ts.Latest) + int64(len(ts.Series))
+			ts = &e.state.Types[len(e.state.Types)-1]
+			sum += int64(ts.Latest) + int64(len(ts.Series))
+		}
+	}
+	for i := range records {
+		e := records[i].entry
+		if e == nil {
+			continue
+		}
+		for j := range e.state.Types {
+			ts := &e.state.Types[j]
+			if ts.Type != records[i].event.Type {
+				continue
+			}
+			if n := len(ts.Last); n > 0 {
+				sum += int64(ts.Last[n-1].Cmp(rules.Amount{}))
+			}
+			if len(ts.Series) > 0 {
+				sum += int64(len(ts.Series[0].Buckets))
+			}
+		}
+	}
+	for i := range records {
+		e := records[i].entry
+		if e == nil {
+			continue
+		}
+		for j := range e.state.Types {
+			ts := &e.state.Types[j]
+			if ts.Type == records[i].event.Type && len(ts.Series) > 0 {
+				if n := len(ts.Series[0].Buckets); n > 0 {
+					sum += int64(ts.Series[0].Buckets[n-1].Time) + int64(ts.Series[0].Buckets[0].Time)
+				}
+			}
+		}
+	}
+	return sum
 }
 
 // step replays or judges records; to is the offset after them. When ctx ends on the way it stops between two records.
@@ -165,7 +220,7 @@ func (t *tenure) replay(r *record) {
 	if r.kind != kindEvent {
 		return
 	}
-	e := t.cache.get(r.event.UserID)
+	e := r.entry
 	if r.offset < e.tag {
 		return
 	}
@@ -184,7 +239,7 @@ func (t *tenure) one(r *record, now time.Time) error {
 		t.bury(r, now)
 		return nil
 	}
-	e := t.cache.get(r.event.UserID)
+	e := r.entry
 	if r.offset < e.tag {
 		return fmt.Errorf("%w: %s/%d at %d, user %d with tag %d", errTag, t.engine.options.Input, t.lane, r.offset, e.user, e.tag)
 	}

@@ -16,6 +16,7 @@ type record struct {
 	offset int64
 	kind   recordKind
 	event  contract.Event
+	entry  *entry       // of an event, once the judge has loaded it
 	extra  *recordExtra // nil for nearly every record
 }
 

@@ -32,6 +32,7 @@ type tenure struct {
 	encoder  *contract.ResultEncoder
 	scratch  scratch
 	missing  []int64
+	touched  int64 // see warm
 	stored   []state.Stored
 	replayed int
 	snapshot *state.Snapshot // not touched while outstanding

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -45,7 +46,7 @@ func (e *Engine) prepare(ctx context.Context) error {
 				return ctx.Err()
 			}
 			if !step.passes(err) {
-				return fmt.Errorf("consumer: %s: %w", step.subject, err)
+				return fmt.Errorf("consumer: %s: %w", step.subject, e.remedied(err))
 			}
 			if e.health.set(step.subject, err.Error()) {
 				e.log.Warn("not ready, trying again", "subject", step.subject, "err", err)
@@ -56,6 +57,14 @@ func (e *Engine) prepare(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// remedied adds to a refusal of Kafka where it came from and what to do about it.
+func (e *Engine) remedied(err error) error {
+	if hint := wire.Hint(err); hint != "" {
+		return fmt.Errorf("kafka %s: %w; %s", strings.Join(e.options.Brokers, ","), err, hint)
+	}
+	return err
 }
 
 // findTopics looks the topics up, or creates what is missing when it may.
@@ -74,7 +83,7 @@ func (e *Engine) findTopics(ctx context.Context) error {
 		case errors.Is(t.Err, kafka.UnknownTopicOrPartition) && o.CreateTopics:
 			missing = append(missing, wire.TopicSpec{Name: t.Name, Partitions: o.Partitions, Replication: o.Replication})
 		case errors.Is(t.Err, kafka.UnknownTopicOrPartition):
-			errs = append(errs, fmt.Errorf("topic %s does not exist: create it (kafka-topics --create --topic %s --partitions %d) or set kafka.create_topics: true", t.Name, t.Name, o.Partitions))
+			errs = append(errs, fmt.Errorf("topic %s does not exist: create it (kafka-topics --create --topic %s --partitions %d) or set kafka.create_topics: true: %w", t.Name, t.Name, o.Partitions, t.Err))
 		default:
 			errs = append(errs, fmt.Errorf("topic %s: %w", t.Name, t.Err))
 		}

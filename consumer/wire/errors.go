@@ -200,6 +200,24 @@ var classes = map[kafka.Error]Class{
 	kafka.UnacceptableCredential:             Fatal, // 93
 }
 
+// Hint says what to do about an error that somebody has to mend at the cluster;
+// "" for any other.
+func Hint(err error) string {
+	code, _ := errorCode(err)
+	switch code {
+	case kafka.TopicAuthorizationFailed, kafka.GroupAuthorizationFailed, kafka.ClusterAuthorizationFailed,
+		kafka.TransactionalIDAuthorizationFailed:
+		return "give the user of kafka.sasl the permission (kafka-acls --add; README, Least permissions)"
+	case kafka.InvalidSessionTimeout:
+		return "set kafka.session_timeout within the broker's group.min.session.timeout.ms and group.max.session.timeout.ms"
+	case kafka.InvalidTransactionTimeout:
+		return "set kafka.transaction_timeout below the broker's transaction.max.timeout.ms"
+	case kafka.InvalidReplicationFactor:
+		return "set kafka.replication to at most the number of brokers"
+	}
+	return ""
+}
+
 // errorCode finds the broker's code in err.
 func errorCode(err error) (kafka.Error, bool) {
 	var code kafka.Error

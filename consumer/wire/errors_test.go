@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -124,5 +125,20 @@ func TestMovedLeaderAndCoordinator(t *testing.T) {
 		if movedLeader(c.err) != c.leader || movedCoordinator(c.err) != c.coordinator {
 			t.Errorf("%v: leader moved %v, coordinator moved %v", c.err, movedLeader(c.err), movedCoordinator(c.err))
 		}
+	}
+}
+
+func TestHint(t *testing.T) {
+	for code, want := range map[kafka.Error]string{
+		kafka.TopicAuthorizationFailed: "kafka-acls", kafka.TransactionalIDAuthorizationFailed: "kafka-acls",
+		kafka.InvalidSessionTimeout: "kafka.session_timeout", kafka.InvalidTransactionTimeout: "kafka.transaction_timeout",
+		kafka.InvalidReplicationFactor: "kafka.replication",
+	} {
+		if got := Hint(partitionError("ask", "topic", 1, -1, code)); !strings.Contains(got, want) {
+			t.Errorf("%d: got %q, want it to name %s", code, got, want)
+		}
+	}
+	if got := Hint(kafka.NotLeaderForPartition); got != "" {
+		t.Errorf("a moved leader: got %q, want none", got)
 	}
 }
