@@ -96,7 +96,7 @@ func (c *cluster) client(t testing.TB, options ...kgo.Opt) *kgo.Client {
 // wire returns a client of the kind that a gateway takes.
 func (c *cluster) wire(t testing.TB, network *network) *wire.Client {
 	t.Helper()
-	o := wire.Options{Brokers: c.brokers, ClientID: "gateway-test", MetadataTTL: 200 * time.Millisecond}
+	o := wire.Options{Brokers: c.brokers, ClientID: "gateway-test", MetadataTTL: 200 * time.Millisecond, Topics: []string{c.input, c.output}}
 	if network != nil {
 		o.Dial = network.dial
 	}

@@ -15,7 +15,8 @@ import (
 
 // Options configures a Gateway. Take DefaultOptions and set the Client, at least.
 type Options struct {
-	// Client reaches the cluster. It is the caller's, who closes it after Run.
+	// Client reaches the cluster. Its wire.Options.Topics must name Input: events are written through its
+	// Transport. It is the caller's, who closes it after Run.
 	Client *wire.Client
 	// Logger gets changes of state, never headers or bodies. Nil: discarded.
 	Logger *slog.Logger
