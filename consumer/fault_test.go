@@ -1,9 +1,12 @@
 package consumer
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -12,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/lapwing/lapwing/consumer/consumertest"
+	"github.com/lapwing/lapwing/consumer/wire"
 	"github.com/lapwing/lapwing/state"
 )
 
@@ -134,4 +138,93 @@ func refusal(req kmsg.Request, code int16) kmsg.Response {
 		return resp
 	}
 	panic(fmt.Sprintf("no refusal for %T", req))
+}
+
+// network is a way to the broker that can be cut.
+type network struct {
+	mu    sync.Mutex
+	down  bool
+	conns []net.Conn
+}
+
+func (n *network) dial(ctx context.Context, protocol, addr string) (net.Conn, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.down {
+		return nil, &net.OpError{Op: "dial", Net: protocol, Err: errors.New("the network is cut")}
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, protocol, addr)
+	if err == nil {
+		n.conns = append(n.conns, conn)
+	}
+	return conn, err
+}
+
+func (n *network) cut(down bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.down = down
+	for _, c := range n.conns {
+		_ = c.Close()
+	}
+	n.conns = nil
+}
+
+// TestEngineKafkaAway cuts the engine off from Kafka while events flow, for longer than its session lasts: it is not
+// ready and says so, and goes on when the network is back.
+func TestEngineKafkaAway(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits for a session to end; left out by -short")
+	}
+	onEachKafka(t, 3, testKafkaAway)
+}
+
+func testKafkaAway(t *testing.T, b *bench) {
+	way := new(network)
+	client, err := wire.New(wire.Options{Brokers: []string{b.broker}, ClientID: "test", Dial: way.dial})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	e, stop := b.engine(state.NewMemory(), func(o *Options) {
+		o.Client, o.RequestTimeout = client, 2*time.Second
+		o.SessionTimeout, o.DrainTimeout = 6*time.Second, 2*time.Second
+	})
+	waitReady(t, e)
+	g := consumertest.NewGenerator(consumertest.EventOptions{Seed: 5, Users: 60})
+	send := func(n int) {
+		t.Helper()
+		var inputs []consumertest.Input
+		for range n {
+			inputs = append(inputs, g.Next())
+		}
+		if err := consumertest.ProduceInputs(t.Context(), []string{b.broker}, b.input, inputs...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 3 {
+		send(200)
+		way.cut(true)
+		send(200)
+		waitProblem(t, e, "network is cut")
+		time.Sleep(2 * time.Second)
+		way.cut(false)
+		waitReady(t, e)
+	}
+	way.cut(true)
+	time.Sleep(7 * time.Second) // the session ends
+	send(100)
+	way.cut(false)
+	report, err := consumertest.Check(t.Context(), consumertest.CheckOptions{
+		Brokers: []string{b.broker}, Input: b.input, Output: b.output, DeadLetters: b.dead, Settle: 25 * time.Second,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := report.Err(); err != nil || report.Records != 1300 {
+		t.Fatalf("%v\n%v", report, err)
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
 }
