@@ -16,11 +16,11 @@ import (
 )
 
 // TestBuiltinAgainstModel compares the built-in rules with the naive model on random histories of many users, with
-// late events up to the lateness. LAPWING_SEED repeats a failure.
+// late events up to the lateness. LAPWING_TEST_SEED repeats a failure.
 func TestBuiltinAgainstModel(t *testing.T) {
 	const events, users, lateness = 60_000, 400, 30
 	seed := rand.Uint64()
-	if text := os.Getenv("LAPWING_SEED"); text != "" {
+	if text := os.Getenv("LAPWING_TEST_SEED"); text != "" {
 		var err error
 		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
 			t.Fatal(err)
@@ -52,10 +52,10 @@ func TestBuiltinAgainstModel(t *testing.T) {
 		ev := event(t, Builtin(), e.Type, e.Amount, at)
 		Builtin().Judge(&states[user], &ev, &v)
 		if wantLate := int64(max(0, before-at)); v.Beyond || v.LateBy != wantLate {
-			t.Fatalf("LAPWING_SEED=%d: late by %d, beyond %t, want %d:\n%s", seed, v.LateBy, v.Beyond, wantLate, strings.Join(histories[user], "\n"))
+			t.Fatalf("LAPWING_TEST_SEED=%d: late by %d, beyond %t, want %d:\n%s", seed, v.LateBy, v.Beyond, wantLate, strings.Join(histories[user], "\n"))
 		}
 		if got := codes(&v); !slices.Equal(got, want) {
-			t.Fatalf("LAPWING_SEED=%d: codes %v, want %v, after the last event of\n%s", seed, got, want, strings.Join(histories[user], "\n"))
+			t.Fatalf("LAPWING_TEST_SEED=%d: codes %v, want %v, after the last event of\n%s", seed, got, want, strings.Join(histories[user], "\n"))
 		}
 		for _, code := range want {
 			fired[code]++
@@ -66,11 +66,11 @@ func TestBuiltinAgainstModel(t *testing.T) {
 	}
 	for _, code := range []int{1100, 30, 300, 123} {
 		if fired[code] < events/100 || fired[code] > events/2 {
-			t.Errorf("LAPWING_SEED=%d: code %d fired %d times in %d events: the histories test little", seed, code, fired[code], events)
+			t.Errorf("LAPWING_TEST_SEED=%d: code %d fired %d times in %d events: the histories test little", seed, code, fired[code], events)
 		}
 	}
 	if late < events/10 {
-		t.Errorf("LAPWING_SEED=%d: %d of %d events were late", seed, late, events)
+		t.Errorf("LAPWING_TEST_SEED=%d: %d of %d events were late", seed, late, events)
 	}
 }
 

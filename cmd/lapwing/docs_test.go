@@ -337,7 +337,7 @@ func TestDocumentsNameRealKeys(t *testing.T) {
 	}
 	key := regexp.MustCompile(`^(?:kafka|redis|events|gateway|log)\.[a-z_.]+$`)
 	variable := regexp.MustCompile(`\bLAPWING_[A-Z_]+\b`)
-	ofTests := []string{"LAPWING_TEST_KAFKA", "LAPWING_TEST_REDIS", "LAPWING_TEST_REQUIRE", "LAPWING_SEED"}
+	ofTests := []string{"LAPWING_TEST_KAFKA", "LAPWING_TEST_REDIS", "LAPWING_TEST_REQUIRE", "LAPWING_TEST_SEED"}
 	for _, name := range documents {
 		d := readDocument(t, name)
 		for _, span := range d.spans {

@@ -249,17 +249,17 @@ func term(t *testing.T, e *consumertest.Engine) {
 	t.Logf("SIGTERM took %v", took.Round(time.Millisecond))
 }
 
-// seeded returns the generator of a test's random choices and its seed, which a failure shows: LAPWING_SEED repeats it.
+// seeded returns the generator of a test's random choices and its seed, which a failure shows: LAPWING_TEST_SEED repeats it.
 func seeded(t *testing.T) (*rand.Rand, uint64) {
 	t.Helper()
 	seed := rand.Uint64() >> 1
-	if text := os.Getenv("LAPWING_SEED"); text != "" {
+	if text := os.Getenv("LAPWING_TEST_SEED"); text != "" {
 		var err error
 		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
-			t.Fatalf("LAPWING_SEED: %v", err)
+			t.Fatalf("LAPWING_TEST_SEED: %v", err)
 		}
 	}
-	t.Logf("LAPWING_SEED=%d", seed)
+	t.Logf("LAPWING_TEST_SEED=%d", seed)
 	return rand.New(rand.NewPCG(seed, 1)), seed
 }
 
