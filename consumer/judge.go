@@ -185,9 +185,6 @@ func (t *tenure) step(ctx context.Context, records []record, to int64) error {
 		if !t.waitRoom(ctx, r) {
 			return nil
 		}
-		if t.open.opened.IsZero() {
-			t.open.opened = now
-		}
 		if err := t.one(r, now); err != nil {
 			return err
 		}

@@ -1,8 +1,6 @@
 package consumer
 
 import (
-	"time"
-
 	"github.com/lapwing/lapwing/consumer/contract"
 	"github.com/lapwing/lapwing/consumer/wire"
 	"github.com/lapwing/lapwing/rules"
@@ -12,7 +10,6 @@ import (
 // offsets [from, to), and the counts that the metrics get once it is committed.
 type parcel struct {
 	from, to int64
-	opened   time.Time // when its first record was judged
 
 	batches []*wire.Batch         // in use; those of one destination in their order
 	results map[int32]*wire.Batch // by output partition: the batch that takes the next result
@@ -38,7 +35,7 @@ func (p *parcel) reset(from int64) {
 	p.spare = append(p.spare, p.batches...)
 	p.batches, p.dead = p.batches[:0], nil
 	clear(p.results)
-	p.from, p.to, p.opened = from, from, time.Time{}
+	p.from, p.to = from, from
 	alerts, dead := p.counts.alerts, p.counts.dead
 	clear(alerts)
 	clear(dead)

@@ -195,12 +195,23 @@ func (r *reader) wrongPartition(ev *contract.Event) *contract.Refusal {
 		Detail: fmt.Sprintf("user %d belongs to partition %d by %s", ev.UserID, want, e.options.Partitioner)}
 }
 
+// travellingBytesMax bounds a header that travels to the result: a gateway's request id has at most 53 bytes, a traceparent 55.
+// A longer one is nobody's, and could make a result larger than the output topic takes.
+const travellingBytesMax = 256
+
 // travelling returns the headers that go on to the event's result.
 func (r *reader) travelling(c *chunk, rec *wire.Record) *recordExtra {
 	id, hasID := rec.Header(contract.HeaderRequestID)
 	trace, hasTrace := rec.Header(contract.HeaderTraceparent)
-	if !hasID && !hasTrace {
+	var x recordExtra
+	if hasID && len(id) <= travellingBytesMax {
+		x.requestID = c.keep(id)
+	}
+	if hasTrace && len(trace) <= travellingBytesMax {
+		x.traceparent = c.keep(trace)
+	}
+	if x.requestID == nil && x.traceparent == nil {
 		return nil
 	}
-	return &recordExtra{requestID: c.keep(id), traceparent: c.keep(trace)}
+	return &x
 }

@@ -92,7 +92,14 @@ func testAlertsOnly(t *testing.T, b *bench) {
 		Headers: []kgo.RecordHeader{{Key: contract.HeaderRequestID, Value: []byte("somebody waits")}, {Key: contract.HeaderTraceparent, Value: []byte("00-trace")}}}).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
-	got := b.read(b.output, 2)
+	huge := []kgo.RecordHeader{{Key: contract.HeaderRequestID, Value: make([]byte, 300_000)}, {Key: contract.HeaderTraceparent, Value: make([]byte, 600_000)}}
+	if err := b.client.ProduceSync(t.Context(), &kgo.Record{Key: []byte("3"), Value: []byte(event("withdraw", "101", 3, 1)), Headers: huge}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	got := b.read(b.output, 3)
+	if header(got[2], contract.HeaderRequestID) != "" || header(got[2], contract.HeaderTraceparent) != "" || header(got[2], contract.HeaderAlert) != "1" {
+		t.Errorf("headers that are nobody's travel: %d of them", len(got[2].Headers))
+	}
 	if string(got[0].Value) != streak || header(got[0], contract.HeaderAlert) != "1" {
 		t.Errorf("%s %v", got[0].Value, got[0].Headers)
 	}
