@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/lapwing/lapwing/consumer/backoff"
 	"github.com/lapwing/lapwing/consumer/wire"
 )
 
@@ -27,8 +28,7 @@ type committer struct {
 }
 
 func newCommitter(e *Engine, member wire.Member, onLost func(error)) *committer {
-	c := &committer{engine: e, producer: e.producer, member: member, onLost: onLost, ready: make(chan struct{}, 1), busy: make(chan struct{})}
-	return c
+	return &committer{engine: e, producer: e.producer, member: member, onLost: onLost, ready: make(chan struct{}, 1), busy: make(chan struct{})}
 }
 
 // wake says that a parcel has something.
@@ -49,6 +49,18 @@ func (c *committer) unregister(t *tenure) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.tenures = slices.DeleteFunc(c.tenures, func(o *tenure) bool { return o == t })
+}
+
+// committedOffset returns C as the lane's tenure knows it; false: the lane has none.
+func (c *committer) committedOffset(lane int32) (int64, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, t := range c.tenures {
+		if t.lane == lane {
+			return t.committedOffset(), true
+		}
+	}
+	return 0, false
 }
 
 // barrier waits until no transaction is under way or in doubt. A lane's start reads C after it: otherwise this could
@@ -226,7 +238,7 @@ func (c *committer) mend(ctx context.Context) bool {
 	if c.producer == nil {
 		return true
 	}
-	delay := newBackoff(20*time.Millisecond, time.Second)
+	delay := backoff.New(20*time.Millisecond, time.Second)
 	for {
 		err := c.producer.Init(ctx)
 		if err == nil {
@@ -243,7 +255,7 @@ func (c *committer) mend(ctx context.Context) bool {
 		if c.engine.health.set("transactions", err.Error()) {
 			c.engine.log.Warn("no producer id yet, trying again", "transactional_id", c.engine.transactionalID, "err", err)
 		}
-		if delay.wait(ctx) != nil {
+		if delay.Wait(ctx) != nil {
 			return false
 		}
 	}

@@ -31,7 +31,6 @@ type Engine struct {
 	topics            topicFacts
 	layout            layout
 	outputFollowsLane bool // a user's result goes to the partition of its lane
-	outputPartitioner contract.Partitioner
 	batchLimit        atomic.Int64
 	deadLimit         atomic.Int64
 
@@ -59,11 +58,10 @@ func New(o Options) (*Engine, error) {
 		options: o, log: o.Logger, metrics: newMetrics(o.Registerer), health: newHealth(),
 		// An id of its own for each process: shared ones fence their twin. The group is the prefix, so that one
 		// prefixed ACL fits all members.
-		transactionalID:   o.Group + "-" + hex.EncodeToString(id[:]),
-		rulesHeader:       wire.Header{Key: contract.HeaderRules, Value: []byte(o.Rules.Hash())},
-		outputPartitioner: contract.Murmur2,
+		transactionalID: o.Group + "-" + hex.EncodeToString(id[:]),
+		owner:           ownerAtLeastOnce,
+		rulesHeader:     wire.Header{Key: contract.HeaderRules, Value: []byte(o.Rules.Hash())},
 	}
-	e.owner = ownerAtLeastOnce
 	if o.Guarantee == ExactlyOnce {
 		e.owner = e.transactionalID
 		e.producer = o.Client.NewProducer(wire.ProducerOptions{
@@ -102,10 +100,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	e.log.Info("engine starts", "group", o.Group, "layout", e.layout.String(), "guarantee", o.Guarantee.String(),
 		"transactional_id", e.transactionalID, "rules", o.Rules.Hash())
-	err = e.join(ctx, group, lanes)
-	if err != nil {
-		err = e.remedied(err)
-	}
+	err = e.remedied(e.join(ctx, group, lanes))
 	// Close ends the generation, which waits for its lanes to be handed over, and leaves the group.
 	if closeErr := group.Close(); closeErr != nil {
 		err = errors.Join(err, fmt.Errorf("consumer: leave group %s: %w", o.Group, closeErr))

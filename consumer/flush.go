@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/lapwing/lapwing/consumer/backoff"
 	"github.com/lapwing/lapwing/state"
 )
 
@@ -42,16 +43,15 @@ func (t *tenure) acknowledge(m int64) {
 }
 
 // waitClean holds the judge while too many states wait for a store that does not take them.
-func (t *tenure) waitClean(ctx context.Context) error {
+func (t *tenure) waitClean(ctx context.Context) {
 	for t.outstanding && t.cache.dirty >= t.engine.dirtyMax {
 		select {
 		case m := <-t.acks:
 			t.acknowledge(m)
 		case <-ctx.Done():
-			return nil
+			return
 		}
 	}
-	return nil
 }
 
 // flush sends snapshots until ctx ends. Errors of Redis end nothing: the same chunks are sent again until they are
@@ -63,8 +63,7 @@ func (t *tenure) flush(ctx context.Context) error {
 			return nil
 		case m := <-t.flushes:
 			start := time.Now()
-			err := t.engine.insist(ctx, "flush states", func(ctx context.Context) error { return t.fence.Flush(ctx, t.snapshot) })
-			if err != nil {
+			if err := t.send(ctx, "flush states"); err != nil {
 				return err
 			}
 			t.engine.metrics.flushSeconds.Observe(time.Since(start).Seconds())
@@ -87,17 +86,22 @@ func (t *tenure) handOver(ctx context.Context) error {
 	}
 	if t.outstanding {
 		// Released or interrupted: its offset is committed, since the position is. The same snapshot goes on.
-		if err := t.engine.insist(ctx, "flush states", func(ctx context.Context) error { return t.fence.Flush(ctx, t.snapshot) }); err != nil {
+		if err := t.send(ctx, "flush states"); err != nil {
 			return err
 		}
 	}
 	t.fillSnapshot("")
-	return t.engine.insist(ctx, "hand over", func(ctx context.Context) error { return t.fence.Flush(ctx, t.snapshot) })
+	return t.send(ctx, "hand over")
+}
+
+// send writes the snapshot. After an error the same one may be sent again: it goes on where it was.
+func (t *tenure) send(ctx context.Context, what string) error {
+	return t.engine.insist(ctx, what, func(ctx context.Context) error { return t.fence.Flush(ctx, t.snapshot) })
 }
 
 // insist repeats a call to the store until it succeeds, the store refuses for good, or ctx ends.
 func (e *Engine) insist(ctx context.Context, what string, call func(context.Context) error) error {
-	delay := newBackoff(20*time.Millisecond, time.Second)
+	delay := backoff.New(20*time.Millisecond, time.Second)
 	for {
 		err := func() error {
 			ctx, cancel := context.WithTimeout(ctx, e.options.RequestTimeout)
@@ -118,7 +122,7 @@ func (e *Engine) insist(ctx context.Context, what string, call func(context.Cont
 		if e.health.set("redis", err.Error()) {
 			e.log.Warn("redis failed, trying again", "doing", what, "err", err)
 		}
-		if delay.wait(ctx) != nil {
+		if delay.Wait(ctx) != nil {
 			return fmt.Errorf("consumer: %s: %w", what, errors.Join(ctx.Err(), err))
 		}
 	}

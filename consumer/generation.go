@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/lapwing/lapwing/consumer/backoff"
 	"github.com/lapwing/lapwing/consumer/wire"
 )
 
@@ -82,7 +83,7 @@ func laneSubject(lane int32) string { return "lane " + strconv.Itoa(int(lane)) }
 // over, else nil.
 func (g *generation) supervise(ctx context.Context, lane int32) *tenure {
 	e := g.engine
-	delay := newBackoff(50*time.Millisecond, 5*time.Second)
+	delay := backoff.New(50*time.Millisecond, 5*time.Second)
 	e.health.set(laneSubject(lane), "starting")
 	for {
 		began := time.Now()
@@ -103,9 +104,9 @@ func (g *generation) supervise(ctx context.Context, lane int32) *tenure {
 			e.log.Log(ctx, level, "lane starts again", "partition", lane, "err", err)
 		}
 		if time.Since(began) > 10*time.Second {
-			delay.reset()
+			delay.Reset()
 		}
-		if delay.wait(ctx) != nil {
+		if delay.Wait(ctx) != nil {
 			return nil
 		}
 	}
@@ -172,16 +173,4 @@ func (g *generation) lag(ctx context.Context, lane int32) (records int64, err er
 		return err
 	})
 	return records, err
-}
-
-// committedOffset returns C as the lane's tenure knows it; false: the lane has none.
-func (c *committer) committedOffset(lane int32) (int64, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, t := range c.tenures {
-		if t.lane == lane {
-			return t.committedOffset(), true
-		}
-	}
-	return 0, false
 }

@@ -49,7 +49,11 @@ func (t *tenure) judge(ctx context.Context) error {
 	}
 }
 
+// judgeChunk takes a chunk's records in steps. When ctx ends on the way, what was judged so far is whole.
 func (t *tenure) judgeChunk(ctx context.Context, c *chunk) error {
+	if len(c.records) == 0 {
+		return t.step(ctx, nil, c.next) // nothing visible: only the position moves
+	}
 	if err := t.load(ctx, c.records); err != nil {
 		return err
 	}
@@ -59,20 +63,18 @@ func (t *tenure) judgeChunk(ctx context.Context, c *chunk) error {
 		if n < len(rest) {
 			to = rest[n].offset
 		}
-		if err := t.waitClean(ctx); err != nil {
-			return err
-		}
+		t.waitClean(ctx)
 		t.touched += warm(rest[:n])
 		if err := t.step(ctx, rest[:n], to); err != nil {
 			return err
 		}
 		if t.position < to {
-			return nil // ctx has ended on the way; what was judged so far is whole
+			return nil // ctx has ended
 		}
 		rest = rest[n:]
 		t.snapshotIfDue(time.Now())
 	}
-	return t.step(ctx, nil, c.next)
+	return nil
 }
 
 // load brings the states of the records' users into memory. Redis may be away: the lane waits.
@@ -272,7 +274,7 @@ func (t *tenure) publish(r *record, now time.Time) {
 	}
 	partition := t.lane
 	if !e.outputFollowsLane {
-		partition = e.outputPartitioner.Partition(s.key, e.topics.outputs)
+		partition = contract.Murmur2.Partition(s.key, e.topics.outputs)
 	}
 	size := len(s.key) + len(s.value) + contract.DeadLetterReserve // its headers are fewer than a dead letter's
 	t.open.resultBatch(e.options.Output, partition, size, e.batchBytes()).Append(now.UnixMilli(), s.key, s.value, s.headers...)

@@ -55,7 +55,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		transactionEvents:  histogram("transaction_events", "Events in a transaction.", prometheus.ExponentialBuckets(1, 4, 10)),
 		flushSeconds:       histogram("flush_duration_seconds", "From a snapshot's release to its acknowledgement, retries included.", seconds),
 		flushedUsers:       counter("flushed_users_total", "User states written to Redis."),
-		flushRetries:       counter("flush_retries_total", "Flushes sent again because Redis did not take them."),
+		flushRetries:       counter("flush_retries_total", "Calls to Redis sent again because it did not take them: flushes, reads and claims."),
 		dirtyUsers:         gauges("dirty_users", "Users changed since the last snapshot.", "partition"),
 		cachedUsers:        gauges("cached_users", "Users in memory.", "partition"),
 		cacheHits:          counter("cache_hits_total", "Events whose user was in memory."),

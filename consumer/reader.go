@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/lapwing/lapwing/consumer/backoff"
 	"github.com/lapwing/lapwing/consumer/contract"
 	"github.com/lapwing/lapwing/consumer/wire"
 )
@@ -91,7 +92,7 @@ func newReader(e *Engine, lane int32) *reader {
 func (r *reader) run(ctx context.Context, offset int64) error {
 	subject := "partition " + strconv.Itoa(int(r.lane))
 	defer r.engine.health.clear(subject)
-	delay := newBackoff(50*time.Millisecond, 2*time.Second)
+	delay := backoff.New(50*time.Millisecond, 2*time.Second)
 	for {
 		var c *chunk
 		select {
@@ -117,11 +118,11 @@ func (r *reader) run(ctx context.Context, offset int64) error {
 			if r.engine.health.set(subject, "cannot read: "+err.Error()) {
 				r.engine.log.Warn("fetch failed, trying again", "topic", r.engine.options.Input, "partition", r.lane, "offset", offset, "err", err)
 			}
-			if err := delay.wait(ctx); err != nil {
+			if err := delay.Wait(ctx); err != nil {
 				return err
 			}
 		}
-		delay.reset()
+		delay.Reset()
 		r.engine.health.clear(subject)
 		if c.next == offset {
 			r.free <- c

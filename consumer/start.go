@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/lapwing/lapwing/consumer/backoff"
 	"github.com/lapwing/lapwing/consumer/wire"
 	"github.com/lapwing/lapwing/state"
 )
 
 // start is the one recovery path for everything: assignment, crash, doubtful transaction, lost Redis data. The order
-// matters (DESIGN.md, The start of a lane): a zombie stops at 1 before it can fence anybody; 2 fences past owners' writes before
-// any state is read; 3 decides every transaction of past owners before 4 reads the offset.
+// matters (DESIGN.md, The start of a lane): a zombie stops at 1 before it can fence anybody; 2 fences past owners'
+// writes before any state is read; 3 decides every transaction of past owners before 4 reads the offset.
 func (g *generation) start(ctx context.Context, lane int32) (*tenure, error) {
 	e := g.engine
 	// 1. A heartbeat of this generation is answered.
@@ -136,7 +137,7 @@ const hangingAfter = 3
 // stableOffset returns C. While a transaction is pending on it (error 88) it waits.
 func (g *generation) stableOffset(ctx context.Context, lane int32) (wire.Committed, error) {
 	e := g.engine
-	delay := newBackoff(5*time.Millisecond, 100*time.Millisecond)
+	delay := backoff.New(5*time.Millisecond, 100*time.Millisecond)
 	for began := time.Now(); ; {
 		var c wire.Committed
 		err := e.call(ctx, func(ctx context.Context) error {
@@ -159,7 +160,7 @@ func (g *generation) stableOffset(ctx context.Context, lane int32) (wire.Committ
 				e.log.Error(problem, "partition", lane, "waited_seconds", int(waited.Seconds()), "err", err)
 			}
 		}
-		if err := delay.wait(ctx); err != nil {
+		if err := delay.Wait(ctx); err != nil {
 			return c, err
 		}
 	}

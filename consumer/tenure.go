@@ -6,8 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/lapwing/lapwing/consumer/contract"
 	"github.com/lapwing/lapwing/consumer/wire"
 	"github.com/lapwing/lapwing/rules"
@@ -88,19 +86,18 @@ func (t *tenure) run(ctx context.Context) error {
 	})
 	defer stop()
 
-	var group errgroup.Group
+	var group sync.WaitGroup
 	work := func(what string, fn func(context.Context) error) {
-		group.Go(func() error {
+		group.Go(func() {
 			if err := fn(ctx); err != nil && ctx.Err() == nil {
 				cancel(fmt.Errorf("consumer: lane %d: %s: %w", t.lane, what, err))
 			}
-			return nil
 		})
 	}
 	work("read", func(ctx context.Context) error { return t.reader.run(ctx, t.position) })
 	work("judge", t.judge)
 	work("flush", t.flush)
-	_ = group.Wait() // the goroutines report by cancel
+	group.Wait()
 	if owner.Err() != nil && context.Cause(ctx) == context.Cause(owner) {
 		return nil
 	}

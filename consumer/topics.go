@@ -10,6 +10,7 @@ import (
 
 	"github.com/segmentio/kafka-go"
 
+	"github.com/lapwing/lapwing/consumer/backoff"
 	"github.com/lapwing/lapwing/consumer/contract"
 	"github.com/lapwing/lapwing/consumer/wire"
 	"github.com/lapwing/lapwing/state"
@@ -35,7 +36,7 @@ func (e *Engine) prepare(ctx context.Context) error {
 		{"topics", e.findTopics, kafkaPasses},
 	}
 	for _, step := range steps {
-		delay := newBackoff(100*time.Millisecond, 2*time.Second)
+		delay := backoff.New(100*time.Millisecond, 2*time.Second)
 		for {
 			err := e.call(ctx, step.do)
 			if err == nil {
@@ -51,7 +52,7 @@ func (e *Engine) prepare(ctx context.Context) error {
 			if e.health.set(step.subject, err.Error()) {
 				e.log.Warn("not ready, trying again", "subject", step.subject, "err", err)
 			}
-			if err := delay.wait(ctx); err != nil {
+			if err := delay.Wait(ctx); err != nil {
 				return err
 			}
 		}
@@ -59,7 +60,7 @@ func (e *Engine) prepare(ctx context.Context) error {
 	return nil
 }
 
-// remedied adds to a refusal of Kafka where it came from and what to do about it.
+// remedied adds to a refusal of Kafka where it came from and what to do about it; nil and other errors stay.
 func (e *Engine) remedied(err error) error {
 	if hint := wire.Hint(err); hint != "" {
 		return fmt.Errorf("kafka %s: %w; %s", strings.Join(e.options.Brokers, ","), err, hint)

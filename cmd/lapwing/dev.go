@@ -28,7 +28,6 @@ Real clients connect to it. Everything is gone when it ends.`
 // Run starts the services, the engine and the gateway, says where they are, and works until a signal.
 func (c *devCmd) Run(ctx context.Context, con *console) error {
 	config := NewConfig()
-	config.Kafka.Brokers, config.Redis.Addrs = []string{c.Kafka}, []string{c.Redis}
 	config.HTTP, config.Rules = c.Admin, File(c.Rules)
 	config.Log.Level = "warn"
 

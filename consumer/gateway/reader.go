@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/lapwing/lapwing/consumer/backoff"
 	"github.com/lapwing/lapwing/consumer/contract"
 	"github.com/lapwing/lapwing/consumer/wire"
 )
@@ -23,13 +24,14 @@ type results struct {
 	group   *sync.WaitGroup
 }
 
+// newBackoff is for the pauses between tries of what the cluster did not answer.
+func newBackoff() *backoff.Backoff { return backoff.New(25*time.Millisecond, time.Second) }
+
 // watchTopics asks for the partitions of both topics until ctx ends, and starts a reader for each of
 // the output's that is new.
 func (r *results) watchTopics(ctx context.Context) {
-	var (
-		delay   backoff
-		readers int32
-	)
+	delay := newBackoff()
+	var readers int32
 	for {
 		input, output, err := r.partitions(ctx)
 		if err != nil {
@@ -37,12 +39,12 @@ func (r *results) watchTopics(ctx context.Context) {
 				return
 			}
 			r.topicsUnknown(err, readers > 0)
-			if !delay.wait(ctx) {
+			if delay.Wait(ctx) != nil {
 				return
 			}
 			continue
 		}
-		delay.reset()
+		delay.Reset()
 		for ; readers < output; readers++ {
 			subject := fmt.Sprintf("results of %s/%d", r.options.Output, readers)
 			// Before the topics are cleared: there is no moment at which all seems well.
@@ -94,13 +96,13 @@ func (r *results) read(ctx context.Context, partition int32, subject string) {
 		Committed: true, DecompressedBytesMax: r.options.DecompressedBytesMax,
 	})
 	log := r.log.With("topic", r.options.Output, "partition", partition)
-	var delay backoff
+	delay := newBackoff()
 	offset, known := int64(-1), false
 	for ctx.Err() == nil {
 		if !known {
 			end, err := r.committedEnd(ctx, partition)
 			if err != nil {
-				r.retry(ctx, log, subject, r.status.block, &delay, err)
+				r.retry(ctx, log, subject, r.status.block, delay, err)
 				continue
 			}
 			offset, known = end, true
@@ -111,7 +113,7 @@ func (r *results) read(ctx context.Context, partition int32, subject string) {
 		offset = next
 		switch {
 		case err == nil:
-			delay.reset()
+			delay.Reset()
 			r.status.clear(subject)
 		case unreadable(err) && ctx.Err() == nil:
 			// Retention, a recreated topic, or damage. Nobody waits for what is gone for longer than
@@ -120,9 +122,9 @@ func (r *results) read(ctx context.Context, partition int32, subject string) {
 			known = false
 			r.status.block(subject, errUnknownYet)
 			log.Warn("results cannot be read from here, going on at the end", "offset", offset, "err", err)
-			delay.wait(ctx)
+			_ = delay.Wait(ctx) // the loop sees the end of ctx
 		default:
-			r.retry(ctx, log, subject, r.status.fail, &delay, err)
+			r.retry(ctx, log, subject, r.status.fail, delay, err)
 		}
 	}
 }
@@ -135,7 +137,7 @@ func unreadable(err error) bool {
 
 // retry notes a failure and waits before the next try.
 func (r *results) retry(
-	ctx context.Context, log *slog.Logger, subject string, note func(string, error) bool, delay *backoff, err error,
+	ctx context.Context, log *slog.Logger, subject string, note func(string, error) bool, delay *backoff.Backoff, err error,
 ) {
 	if ctx.Err() != nil {
 		return
@@ -144,7 +146,7 @@ func (r *results) retry(
 	if note(subject, err) {
 		log.Warn("cannot read results, trying again", "err", err)
 	}
-	delay.wait(ctx)
+	_ = delay.Wait(ctx) // the caller sees the end of ctx
 }
 
 func (r *results) committedEnd(ctx context.Context, partition int32) (int64, error) {

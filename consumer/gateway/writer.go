@@ -110,10 +110,8 @@ func (l *lane) collect(first *message) []*message {
 func (l *lane) deliver(ctx context.Context, batch []*message) {
 	ctx, cancel := context.WithTimeout(ctx, l.writer.timeout)
 	defer cancel()
-	var (
-		delay backoff
-		last  error
-	)
+	delay := newBackoff()
+	var last error
 	for {
 		batch = claim(batch)
 		if len(batch) == 0 {
@@ -145,7 +143,7 @@ func (l *lane) deliver(ctx context.Context, batch []*message) {
 		last = err
 		l.writer.metrics.writeRetries.Inc()
 		release(batch)
-		delay.wait(ctx)
+		_ = delay.Wait(ctx) // the loop sees the end of ctx
 	}
 }
 
