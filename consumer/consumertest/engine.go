@@ -48,20 +48,29 @@ func RemoveBinary() {
 func build() (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), buildTimeout)
 	defer cancel()
-	module, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}").Output()
+	module, err := moduleDir(ctx)
 	if err != nil {
-		return "", fmt.Errorf("consumertest: find the module: %w", err)
+		return "", err
 	}
 	if built.dir, err = os.MkdirTemp("", "lapwing-binary-"); err != nil {
 		return "", fmt.Errorf("consumertest: %w", err)
 	}
 	path := filepath.Join(built.dir, "lapwing")
 	command := exec.CommandContext(ctx, "go", "build", "-o", path, "./cmd/lapwing")
-	command.Dir = strings.TrimSpace(string(module))
+	command.Dir = module
 	if output, err := command.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("consumertest: build lapwing: %w\n%s", err, output)
 	}
 	return path, nil
+}
+
+// moduleDir returns the folder of this module.
+func moduleDir(ctx context.Context) (string, error) {
+	module, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}").Output()
+	if err != nil {
+		return "", fmt.Errorf("consumertest: find the module: %w", err)
+	}
+	return strings.TrimSpace(string(module)), nil
 }
 
 // EngineOptions says how an engine process is started.
@@ -156,6 +165,9 @@ func (e *Engine) Running() bool {
 		return true
 	}
 }
+
+// Pid returns the id of the process, which must have been started.
+func (e *Engine) Pid() int { return e.command.Process.Pid }
 
 // Kill ends the process at once (SIGKILL) and waits for it.
 func (e *Engine) Kill() {

@@ -1,7 +1,6 @@
 package consumertest
 
 import (
-	"fmt"
 	"net"
 	"sync"
 	"testing"
@@ -41,6 +40,8 @@ type Proxy struct {
 	links     map[*link]struct{}
 	accepted  int
 	delay     time.Duration
+	rate      int          // bytes per second of each direction; 0: no limit
+	free      [2]time.Time // by direction: when the bytes let through so far have used up their time
 	blackHole bool
 	intercept func(d Direction, piece []byte) Action
 	closed    bool
@@ -48,22 +49,31 @@ type Proxy struct {
 
 // link is one connection through the proxy.
 type link struct {
-	client, server net.Conn // server is nil until it is dialed
+	client, server net.Conn      // server is nil until it is dialed
+	over           chan struct{} // closed by the first cut
+	ended          bool          // over is closed. Guarded by Proxy.mu, like server.
 
 	// held is closed when the link may go on; nil while it is not held. Guarded by Proxy.mu, like late.
 	held chan struct{}
 	late bool // was held: what its client has sent reaches the server even when the client has gone
 }
 
-const proxyDialTimeout = 5 * time.Second
+const (
+	proxyDialTimeout = 5 * time.Second
+	// proxyPiecesPerSecond is how often a throttled direction is given bytes.
+	proxyPiecesPerSecond = 50
+)
 
 // NewProxy starts a proxy to the target, host:port, which passes everything.
 func NewProxy(tb testing.TB, target string) *Proxy {
 	tb.Helper()
 	p := &Proxy{tb: tb, target: target, links: map[*link]struct{}{}}
-	if err := p.listen("127.0.0.1:0"); err != nil {
+	listener, err := listenAnywhere()
+	if err != nil {
 		tb.Fatal(err)
 	}
+	p.addr = listener.Addr().String()
+	p.serveOn(listener)
 	tb.Cleanup(p.close)
 	return p
 }
@@ -78,18 +88,21 @@ func (p *Proxy) Accepted() int {
 	return p.accepted
 }
 
-// Pass ends refusing, the black hole, the delay and the interception. Held connections stay held; see Release.
+// Pass ends refusing, the black hole, the delay, the throttle and the interception. Held connections stay held; see Release.
 func (p *Proxy) Pass() {
 	p.mu.Lock()
-	p.blackHole, p.delay, p.intercept = false, 0, nil
+	p.blackHole, p.delay, p.rate, p.intercept = false, 0, 0, nil
 	listening, closed := p.listener != nil, p.closed
 	p.mu.Unlock()
 	if listening || closed {
 		return
 	}
-	if err := p.listen(p.addr); err != nil {
-		p.tb.Errorf("consumertest: proxy: %v", err)
+	listener, err := net.Listen("tcp", p.addr)
+	if err != nil {
+		p.tb.Errorf("consumertest: proxy: listen again on %s: %v", p.addr, err)
+		return
 	}
+	p.serveOn(listener)
 }
 
 // Refuse closes all connections and refuses new ones, like a server that is not running.
@@ -104,18 +117,27 @@ func (p *Proxy) Refuse() {
 	p.CutAll()
 }
 
-// BlackHole swallows all bytes of both directions and keeps all connections, like a network that lost its route.
+// BlackHole swallows all bytes of both directions and keeps all connections, like a network that lost its route. Unlike
+// there the bytes never come later: CutAll before Pass, and no connection goes on with a hole in its bytes.
 func (p *Proxy) BlackHole() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.blackHole = true
 }
 
-// Delay holds back each piece of bytes, in each direction, for so long.
+// Delay holds back each piece of bytes, in each direction, for so long. The next piece of a connection, of at most 64 KiB,
+// waits until then; so order is kept, and a delay of 10 ms lets at most 6.5 MB/s through a connection.
 func (p *Proxy) Delay(d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.delay = d
+}
+
+// Throttle lets so many bytes a second through in each direction, all connections together; 0: without limit.
+func (p *Proxy) Throttle(bytesPerSecond int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.rate, p.free = bytesPerSecond, [2]time.Time{}
 }
 
 // Intercept asks the function, one call at a time, about each piece of bytes as it was read from a connection. A piece is
@@ -208,16 +230,16 @@ func (p *Proxy) close() {
 	p.wg.Wait()
 }
 
-func (p *Proxy) listen(addr string) error {
-	listener, err := net.Listen("tcp", addr)
-	if err != nil {
-		return fmt.Errorf("listen on %s: %w", addr, err)
-	}
+// serveOn takes connections from the listener, which it owns.
+func (p *Proxy) serveOn(listener net.Listener) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.listener, p.addr = listener, listener.Addr().String()
+	if p.closed || p.listener != nil { // closed, or passed by another goroutine, since the caller looked
+		_ = listener.Close()
+		return
+	}
+	p.listener = listener
 	p.wg.Go(func() { p.accept(listener) })
-	return nil
 }
 
 func (p *Proxy) accept(listener net.Listener) {
@@ -226,7 +248,7 @@ func (p *Proxy) accept(listener net.Listener) {
 		if err != nil {
 			return // the listener was closed
 		}
-		l := &link{client: conn}
+		l := &link{client: conn, over: make(chan struct{})}
 		p.mu.Lock()
 		refusing := p.listener != listener
 		if !refusing {
@@ -265,8 +287,12 @@ func (p *Proxy) serve(l *link) {
 	both.Wait()
 }
 
-// cut closes both ends. It is called with Proxy.mu held, since server is set while others may cut.
+// cut closes both ends and ends their delays. It is called with Proxy.mu held, since server is set while others may cut.
 func (l *link) cut() {
+	if !l.ended {
+		l.ended = true
+		close(l.over)
+	}
 	_ = l.client.Close()
 	if l.server != nil {
 		_ = l.server.Close()
@@ -319,15 +345,61 @@ func (p *Proxy) move(l *link, d Direction, to net.Conn, piece []byte) bool {
 		action = p.intercept(d, piece)
 	}
 	p.mu.Unlock()
-	if delay > 0 {
-		time.Sleep(delay) // the fault asked for
+	if !l.wait(delay) {
+		return false
 	}
 	if action == Forward || action == CutAfter {
-		if _, err := to.Write(piece); err != nil && (d == ToServer || !late) {
+		if err := p.forward(l, d, to, piece); err != nil && (d == ToServer || !late) {
 			return false
 		}
 	}
 	return action == Forward || action == Swallow
+}
+
+// forward writes a piece, in parts where the proxy is throttled.
+func (p *Proxy) forward(l *link, d Direction, to net.Conn, piece []byte) error {
+	for len(piece) > 0 {
+		n, wait := p.allowed(d, len(piece))
+		if !l.wait(wait) {
+			return net.ErrClosed
+		}
+		if _, err := to.Write(piece[:n]); err != nil {
+			return err
+		}
+		piece = piece[n:]
+	}
+	return nil
+}
+
+// allowed returns how many of n bytes may be forwarded next, and after which time.
+func (p *Proxy) allowed(d Direction, n int) (int, time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.rate <= 0 {
+		return n, 0
+	}
+	n = min(n, max(1, p.rate/proxyPiecesPerSecond))
+	now := time.Now()
+	if p.free[d].Before(now) {
+		p.free[d] = now
+	}
+	p.free[d] = p.free[d].Add(time.Duration(n) * time.Second / time.Duration(p.rate))
+	return n, p.free[d].Sub(now)
+}
+
+// wait is the fault asked for; false: the connection was cut meanwhile.
+func (l *link) wait(d time.Duration) bool {
+	if d <= 0 {
+		return true
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-l.over:
+		return false
+	}
 }
 
 func (p *Proxy) holding(l *link) (held chan struct{}, late bool) {

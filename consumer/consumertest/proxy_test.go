@@ -3,6 +3,8 @@ package consumertest
 import (
 	"bufio"
 	"errors"
+	"fmt"
+	"io"
 	"net"
 	"os"
 	"strings"
@@ -195,4 +197,108 @@ func TestProxyHolds(t *testing.T) {
 	a.waitLines(t, "1 2")
 	p.Release()
 	a.waitLines(t, "1 2 late")
+}
+
+// readSequence reads n bytes of a numbered sequence and fails at the first that is out of order.
+func readSequence(r io.Reader, n int) error {
+	buffer := make([]byte, 64<<10)
+	for read := 0; read < n; {
+		got, err := r.Read(buffer)
+		for i, b := range buffer[:got] {
+			if b != byte((read+i)%251) {
+				return fmt.Errorf("byte %d is %d", read+i, b)
+			}
+		}
+		if read += got; err != nil && read < n {
+			return fmt.Errorf("%d of %d bytes: %w", read, n, err)
+		}
+	}
+	return nil
+}
+
+// sendSequence sends n bytes through a proxy with these faults and returns how long it took until all had arrived in order.
+func sendSequence(tb testing.TB, n int, faults func(*Proxy)) time.Duration {
+	tb.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer listener.Close()
+	arrived := make(chan error, 1)
+	go func() { // ends with the connection, or the listener; arrived is waited for
+		conn, err := listener.Accept()
+		if err == nil {
+			defer conn.Close()
+			err = readSequence(conn, n)
+		}
+		arrived <- err
+	}()
+	p := NewProxy(tb, listener.Addr().String())
+	faults(p)
+	conn, err := net.Dial("tcp", p.Addr())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer conn.Close()
+	sequence := make([]byte, n)
+	for i := range sequence {
+		sequence[i] = byte(i % 251)
+	}
+	start := time.Now()
+	if _, err := conn.Write(sequence); err != nil {
+		tb.Fatal(err)
+	}
+	if err := <-arrived; err != nil {
+		tb.Fatal(err)
+	}
+	return time.Since(start)
+}
+
+func TestProxyDelayKeepsOrder(t *testing.T) {
+	sendSequence(t, 1<<20, func(p *Proxy) { p.Delay(time.Millisecond) })
+}
+
+func TestProxyThrottle(t *testing.T) {
+	const bytes, rate = 100_000, 500_000
+	took := sendSequence(t, bytes, func(p *Proxy) { p.Throttle(rate) })
+	if took < 200*time.Millisecond { // 100 kB at 500 kB/s
+		t.Errorf("%d bytes at %d a second took %v", bytes, rate, took)
+	}
+	if took := sendSequence(t, bytes, func(p *Proxy) { p.Throttle(1); p.Pass() }); took > 5*time.Second {
+		t.Errorf("%d bytes after the throttle took %v", bytes, took)
+	}
+}
+
+// TestProxyEndsWithinFaults: cutting ends a delay and a throttle that have hours to go.
+func TestProxyEndsWithinFaults(t *testing.T) {
+	for name, fault := range map[string]func(*Proxy){
+		"delay":    func(p *Proxy) { p.Delay(time.Hour) },
+		"throttle": func(p *Proxy) { p.Throttle(1) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := NewProxy(t, newLineServer(t, "a").addr)
+			c := dialLine(t, p.Addr())
+			c.mustAsk(t, "1", "a 1")
+			fault(p)
+			if _, err := c.ask(strings.Repeat("x", 10_000), brief); !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("answered, or closed: %v", err)
+			}
+			ended := make(chan struct{})
+			go func() { p.close(); close(ended) }()
+			select {
+			case <-ended:
+			case <-time.After(5 * time.Second):
+				t.Fatal("the proxy does not end")
+			}
+		})
+	}
+}
+
+// BenchmarkProxy is the way of bytes through a proxy, one connection.
+func BenchmarkProxy(b *testing.B) {
+	const bytes = 32 << 20
+	b.SetBytes(bytes)
+	for b.Loop() {
+		sendSequence(b, bytes, func(*Proxy) {})
+	}
 }

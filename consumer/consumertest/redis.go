@@ -28,6 +28,7 @@ type RedisServer struct {
 	log  string
 	port int
 	args []string
+	conf string        // of a sentinel, which keeps what it learns there; "": no sentinel
 	cmd  *exec.Cmd     // nil: not running
 	done chan struct{} // closed when the process has ended
 }
@@ -37,24 +38,41 @@ type RedisServer struct {
 // defaults. The server ends with the test, which is skipped where there is no redis-server.
 func OwnRedis(tb testing.TB, args ...string) *RedisServer {
 	tb.Helper()
+	s := newRedisServer(tb)
+	s.args = args
+	s.startOnFreePort(func() error { return nil })
+	return s
+}
+
+// newRedisServer makes the folders of a server, which ends with the test.
+func newRedisServer(tb testing.TB) *RedisServer {
+	tb.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		lack(tb, RequireServices, "no redis-server to start: %v", err)
 	}
 	folder := tb.TempDir()
-	s := &RedisServer{tb: tb, dir: filepath.Join(folder, "data"), log: filepath.Join(folder, "log"), args: args}
+	s := &RedisServer{tb: tb, dir: filepath.Join(folder, "data"), log: filepath.Join(folder, "log")}
 	if err := os.Mkdir(s.dir, 0o755); err != nil {
 		tb.Fatalf("make the folder of Redis: %v", err)
 	}
 	tb.Cleanup(s.Kill)
+	return s
+}
+
+// startOnFreePort starts the server; prepare is called before each try, when its port stands.
+func (s *RedisServer) startOnFreePort(prepare func() error) {
+	s.tb.Helper()
 	var err error
 	for range redisPortTries {
-		s.port = FreePort(tb)
+		s.port = FreePort(s.tb)
+		if err = prepare(); err != nil {
+			break
+		}
 		if err = s.start(); err == nil {
-			return s
+			return
 		}
 	}
-	tb.Fatal(err)
-	return nil
+	s.tb.Fatal(err)
 }
 
 // Addr returns the address, host:port; it stays the same through a new start.
@@ -77,6 +95,22 @@ func (s *RedisServer) Stop() { s.tb.Helper(); s.end(syscall.SIGTERM) }
 
 // Kill ends the server as a crash would (SIGKILL). Killing one that does not run does nothing.
 func (s *RedisServer) Kill() { s.tb.Helper(); s.end(syscall.SIGKILL) }
+
+// Freeze stops the process where it stands (SIGSTOP); Thaw lets it go on.
+func (s *RedisServer) Freeze() { s.tb.Helper(); s.signal(syscall.SIGSTOP) }
+
+// Thaw lets a frozen server go on (SIGCONT).
+func (s *RedisServer) Thaw() { s.tb.Helper(); s.signal(syscall.SIGCONT) }
+
+func (s *RedisServer) signal(signal syscall.Signal) {
+	s.tb.Helper()
+	if s.cmd == nil {
+		s.tb.Fatalf("%v: the Redis does not run", signal)
+	}
+	if err := s.cmd.Process.Signal(signal); err != nil {
+		s.tb.Fatalf("%v: %v", signal, err)
+	}
+}
 
 // CopyData copies the data to a new folder and returns it, for RestoreData. The server may run: the
 // copy then holds at least everything that was acknowledged before the call.
@@ -113,14 +147,7 @@ func (s *RedisServer) start() error {
 		return fmt.Errorf("make the log of Redis: %w", err)
 	}
 	defer log.Close()
-	// The file is only ever appended to, never rewritten nor held up by a slow disk: so a copy of it
-	// is what Redis was at some moment.
-	args := append([]string{
-		"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir,
-		"--save", "", "--appendonly", "yes", "--appendfsync", "no", "--auto-aof-rewrite-percentage", "0",
-		"--maxmemory-policy", "noeviction",
-	}, s.args...)
-	cmd := exec.Command("redis-server", args...)
+	cmd := exec.Command("redis-server", s.arguments()...)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start redis-server: %w", err)
@@ -138,6 +165,19 @@ func (s *RedisServer) start() error {
 	return nil
 }
 
+func (s *RedisServer) arguments() []string {
+	if s.conf != "" {
+		return []string{s.conf, "--sentinel"}
+	}
+	// The file is only ever appended to, never rewritten nor held up by a slow disk: so a copy of it
+	// is what Redis was at some moment.
+	return append([]string{
+		"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir,
+		"--save", "", "--appendonly", "yes", "--appendfsync", "no", "--auto-aof-rewrite-percentage", "0",
+		"--maxmemory-policy", "noeviction",
+	}, s.args...)
+}
+
 // await polls the log for the word that the data is loaded and commands are taken. Asking the port
 // instead could be answered by another's Redis.
 func (s *RedisServer) await() error {
@@ -152,7 +192,11 @@ func (s *RedisServer) await() error {
 		case <-timeout.C:
 			return fmt.Errorf("not ready in %v", redisTimeout)
 		case <-ticker.C:
-			if text, _ := os.ReadFile(s.log); bytes.Contains(text, []byte("Ready to accept connections")) {
+			ready := []byte("Ready to accept connections")
+			if s.conf != "" {
+				ready = []byte("+monitor master")
+			}
+			if text, _ := os.ReadFile(s.log); bytes.Contains(text, ready) {
 				return nil
 			}
 		}

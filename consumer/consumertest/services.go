@@ -121,14 +121,3 @@ func Topic(tb testing.TB, prefix string) string {
 	rand.Read(random[:]) // never fails (crypto/rand)
 	return prefix + "-" + hex.EncodeToString(random[:])
 }
-
-// FreePort returns a TCP port of 127.0.0.1 that nobody listened on a moment ago. Nothing reserves it.
-func FreePort(tb testing.TB) int {
-	tb.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatalf("find a free port: %v", err)
-	}
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port
-}
