@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
+	"maps"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -26,92 +26,46 @@ type CheckOptions struct {
 	Settle time.Duration
 }
 
-const (
-	settleDefault = 20 * time.Second
-	problemsMax   = 20
-)
+const settleDefault = 20 * time.Second
 
-// Report is what Check found. Each number counts input records, or what was written for them.
-type Report struct {
-	Records    int // visible input records: Events + dead letters due + Tombstones
-	Events     int // of Records
-	Tombstones int // of Records
-	Results    int // found, each source once
-	Dead       int // found, each source once
-	Silent     int // rightly not published (AlertsOnly)
-	Beyond     int // of Events: so late that no exact result is due, and the model's may be another; a test should have none
-	Alerts     int // codes in the results that were due
-	Repeated   int // allowed repetitions (Repeats)
-	Cut        int // of Dead: rightly shorter than the input, and marked
+// Checker follows the input of engines while it grows, so that input may be deleted later and still be judged, and in the
+// end recomputes by a naive model what must be in the output, the dead letters and the stored states. Finish and
+// CheckStates are called by one goroutine, the other methods by any.
+type Checker struct {
+	o        CheckOptions
+	x        *expectation // the following goroutine's; after its end whoever's calls Finish
+	follower *follower
+	cancel   context.CancelFunc
+	done     chan struct{} // closed when the following has ended
 
-	Lost     int // due and not found
-	Twice    int // found again
-	Wrong    int // found, and other than due in any respect; or not due at all
-	Disorder int // found after a later one of the same input partition
-	// Problems describes the first 20 of the faults above.
-	Problems []string
+	mu    sync.Mutex
+	next  map[int32]int64 // by partition of the input: everything below is read
+	moved chan struct{}   // closed, and made anew, when next grows or err is set
+	err   error           // why the following has ended
+	ended bool            // Finish was called
+	holes []laneHole
+
+	report     Report
+	finished   bool         // the report is that of a whole check
+	left       []candidates // by partition of the input: what the results leave
+	partitions map[string]int32
+	byOutput   keyPartitioner
+	last       map[route]int64 // the largest input offset so far
+	rules      string          // the hash of the rule set that judged the first result; all have the same
+	scratch    []byte
 }
 
-// Err returns nil if nothing was found to be wrong.
-func (r Report) Err() error {
-	if r.Lost+r.Twice+r.Wrong+r.Disorder == 0 {
-		return nil
-	}
-	return fmt.Errorf("%w: %s\n\t%s", ErrReport, r, strings.Join(r.Problems, "\n\t"))
+// laneHole is a hole that was told, before its lane is judged.
+type laneHole struct {
+	partition       int32
+	from, to, start int64
 }
 
-// ErrReport is the error of a report with faults.
-var ErrReport = errors.New("consumertest: the output is not what the model says")
-
-// String gives the numbers in one line.
-func (r Report) String() string {
-	return fmt.Sprintf("%d records, %d events, %d tombstones: %d results (%d alerts), %d dead letters, %d silent, %d repeated, %d too late; "+
-		"%d lost, %d twice, %d wrong, %d disorder",
-		r.Records, r.Events, r.Tombstones, r.Results, r.Alerts, r.Dead, r.Silent, r.Repeated, r.Beyond, r.Lost, r.Twice, r.Wrong, r.Disorder)
-}
-
-func (r *Report) problem(count *int, format string, args ...any) {
-	*count++
-	if len(r.Problems) < problemsMax {
-		r.Problems = append(r.Problems, fmt.Sprintf(format, args...))
-	}
-}
-
-// Check reads the input as far as it is committed now, recomputes by the naive model (package rulestest) what must be in
-// the output and the dead letters, and compares all that a read_committed consumer finds there, following these topics
-// until they are complete and read to their ends, or until nothing has moved for a while. An error says that the check
-// itself failed; what is wrong with the output stands in the report.
-func Check(ctx context.Context, o CheckOptions) (Report, error) {
+// NewChecker starts to follow the input at its beginning; ctx bounds the start alone. Close ends it.
+func NewChecker(ctx context.Context, o CheckOptions) (*Checker, error) {
 	if o.Settle <= 0 {
 		o.Settle = settleDefault
 	}
-	var report Report
-	x, err := readInput(ctx, o, &report)
-	if err != nil {
-		return report, err
-	}
-	f, err := newFollower(o.Brokers, o.Output, o.DeadLetters)
-	if err != nil {
-		return report, err
-	}
-	defer f.close()
-	ends, err := f.ends(ctx)
-	if err != nil {
-		return report, err
-	}
-	c := &checker{o: o, x: x, report: &report, partitions: map[string]int32{}, last: map[route]int64{}}
-	for at := range ends {
-		c.partitions[at.topic] = max(c.partitions[at.topic], at.partition+1)
-	}
-	if err := c.follow(ctx, f); err != nil {
-		return report, err
-	}
-	c.countLost()
-	return report, nil
-}
-
-// readInput makes the expectation of the whole input.
-func readInput(ctx context.Context, o CheckOptions, report *Report) (*expectation, error) {
 	partitions, err := partitionCount(ctx, o.Brokers, o.Input)
 	if err != nil {
 		return nil, err
@@ -120,101 +74,147 @@ func readInput(ctx context.Context, o CheckOptions, report *Report) (*expectatio
 	if err != nil {
 		return nil, err
 	}
-	defer f.close()
-	x := newExpectation(partitions, o.AlertsOnly)
-	var addErr error
-	if _, err := f.readAll(ctx, func(r *kgo.Record) {
-		if addErr == nil {
-			addErr = x.add(r)
+	following, cancel := context.WithCancel(context.Background())
+	c := &Checker{
+		o: o, x: newExpectation(o, partitions), follower: f, cancel: cancel, done: make(chan struct{}),
+		next: map[int32]int64{}, moved: make(chan struct{}), partitions: map[string]int32{}, last: map[route]int64{},
+	}
+	go c.follow(following) // ends with Close or Finish, which wait for it
+	return c, nil
+}
+
+// Close ends the following and waits for it. It may be called again.
+func (c *Checker) Close() {
+	c.cancel()
+	<-c.done
+}
+
+// follow reads the input until ctx ends or reading fails.
+func (c *Checker) follow(ctx context.Context) {
+	defer close(c.done)
+	defer c.follower.close()
+	var failed error
+	for failed == nil {
+		var bad error
+		n, err := c.follower.poll(ctx, func(r *kgo.Record) {
+			if bad == nil {
+				bad = c.x.add(r)
+			}
+		})
+		failed = errors.Join(bad, err)
+		if n > 0 || failed != nil || c.behind() {
+			c.progress(failed)
 		}
-	}); err != nil {
-		return nil, err
 	}
-	if addErr != nil {
-		return nil, addErr
-	}
-	report.Beyond = x.beyond
-	for _, l := range x.lanes {
-		for i := range l.records {
-			report.countDue(&l.records[i])
+}
+
+// behind says whether the follower has moved without records: past markers.
+func (c *Checker) behind() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for at, next := range c.follower.next {
+		if c.next[at.partition] != next {
+			return true
 		}
 	}
-	return x, nil
+	return false
 }
 
-func (r *Report) countDue(e *expected) {
-	switch e.outcome {
-	case outcomeNone:
-		return
-	case outcomeTombstone:
-		r.Tombstones++
-	case outcomeSilent:
-		r.Silent++
-		r.Events++
-	case outcomeResult:
-		r.Events++
-		r.Alerts += e.alerts()
-	case outcomeDead:
+// progress tells the waiting how far the following is.
+func (c *Checker) progress(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for at, next := range c.follower.next {
+		c.next[at.partition] = next
 	}
-	r.Records++
+	c.err = err
+	close(c.moved)
+	c.moved = make(chan struct{})
 }
 
-// route is the way of records from an input partition to a partition of another topic; along it order is kept.
-type route struct {
-	input int32
-	to    place
-}
-
-// checker compares records of the output and the dead letters with the expectation.
-type checker struct {
-	o          CheckOptions
-	x          *expectation
-	report     *Report
-	partitions map[string]int32 // of each topic
-	last       map[route]int64  // the largest input offset so far
-	rules      string           // the hash of the rule set that judged the first result; all have the same
-	scratch    []byte
-}
-
-// follow reads until everything due was found and the ends of that moment are reached, or nothing moves any more.
-func (c *checker) follow(ctx context.Context, f *follower) error {
-	due := c.report.Records - c.report.Tombstones - c.report.Silent
-	moved := time.Now()
-	for {
-		n, err := f.poll(ctx, c.record)
+// ReadInput waits until the input below these offsets, by partition, is read; nil: below the ends that a read_committed
+// consumer sees now. Call it before the input below them is deleted. An error says that ctx ended, or why the input
+// cannot be read any more: a record that is neither event nor planted, or one that was deleted too early.
+func (c *Checker) ReadInput(ctx context.Context, ends map[int32]int64) error {
+	if ends == nil {
+		now, err := c.follower.ends(ctx)
 		if err != nil {
 			return err
 		}
-		if n > 0 {
-			moved = time.Now()
-		}
-		if c.report.Results+c.report.Dead >= due || time.Since(moved) > c.o.Settle {
-			break
+		ends = map[int32]int64{}
+		for at, end := range now {
+			ends[at.partition] = end
 		}
 	}
-	_, err := f.readAll(ctx, c.record)
-	return err
+	for {
+		c.mu.Lock()
+		moved, err := c.moved, c.err
+		missing := maps.Clone(ends)
+		maps.DeleteFunc(missing, func(partition int32, end int64) bool { return c.next[partition] >= end })
+		c.mu.Unlock()
+		switch {
+		case len(missing) == 0:
+			return nil
+		case err != nil:
+			return err
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return fmt.Errorf("consumertest: read %s up to %v: %w", c.o.Input, missing, ctx.Err())
+		}
+	}
 }
 
-// countLost counts what is due and was not found, and the dead letters and results by kind.
-func (c *checker) countLost() {
-	partitions := make([]int32, 0, len(c.x.lanes))
-	for p := range c.x.lanes {
-		partitions = append(partitions, p)
+// Hole tells that a lane whose group had committed this offset started again when its input began at start: what is below
+// was deleted meanwhile. Nothing is due for the records in [committed, start); ReadInput must have read them before. What
+// the lane's states need may be gone:
+//
+//   - start > committed: it is. All users of the lane are fresh at start.
+//   - start <= committed: only if the lane's checkpoint was below start, which the checker does not know. Then all users of
+//     the lane are fresh at start, and what is left below committed is replayed; otherwise nothing has changed. The results
+//     show which it was, and must stay with it.
+//
+// Holes of one lane are told in their order, before Finish; neither committed nor start ever falls. An error says that a
+// hole makes no sense.
+func (c *Checker) Hole(partition int32, committed, start int64) error {
+	return c.HoleBetween(partition, committed, committed, start)
+}
+
+// HoleBetween is Hole for a lane that may have started again at any committed offset of [from, to], or not at all: one whose
+// states were lost while it ran. If Redis loses a lane's states after input was deleted, they are rebuilt from what is left:
+// its users are fresh at start. start must not be above from unless from is to.
+func (c *Checker) HoleBetween(partition int32, from, to, start int64) error {
+	if c.x.lane(partition) == nil {
+		return fmt.Errorf("consumertest: %s has no partition %d", c.o.Input, partition)
 	}
-	slices.Sort(partitions)
-	for _, p := range partitions {
-		l := c.x.lanes[p]
-		for i := range l.records {
-			e := &l.records[i]
-			if e.found || e.outcome != outcomeResult && e.outcome != outcomeDead {
-				continue
-			}
-			what := "result"
-			if e.outcome == outcomeDead {
-				what = "dead letter"
-			}
-			c.report.problem(&c.report.Lost, "lost: the %s of %s/%d/%d, user %d", what, c.o.Input, p, l.first+int64(i), e.user)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return errors.New("consumertest: a hole is told before Finish")
+	}
+	told := holes{}
+	for _, h := range append(c.holes, laneHole{partition, from, to, start}) {
+		if h.partition != partition {
+			continue
+		}
+		if err := told.add(h.from, h.to, h.start); err != nil {
+			return fmt.Errorf("consumertest: %s/%d: %w", c.o.Input, partition, err)
 		}
 	}
+	c.holes = append(c.holes, laneHole{partition, from, to, start})
+	return nil
+}
+
+// Check reads the input as far as it is committed now, recomputes by a naive model what must be in the output and the dead
+// letters, and compares all that a read_committed consumer finds there, following these topics until they are complete and
+// read to their ends, or until nothing has moved for a while. An error says that the check itself failed; what is wrong
+// with the output stands in the report.
+func Check(ctx context.Context, o CheckOptions) (Report, error) {
+	c, err := NewChecker(ctx, o)
+	if err != nil {
+		return Report{}, err
+	}
+	defer c.Close()
+	return c.Finish(ctx)
 }

@@ -2,8 +2,10 @@ package consumertest
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,22 +52,39 @@ func produceInput(t *testing.T, brokers []string, o ProduceOptions, g EventOptio
 	}
 }
 
+// readInput returns an expectation of the whole input, judged.
+func readInput(t *testing.T, o CheckOptions) *Checker {
+	t.Helper()
+	c, err := NewChecker(testContext(t), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	if err := c.end(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range c.x.lanes {
+		if _, err := c.judge(l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return c
+}
+
 // write is what an engine without faults would write, in order of the input.
 func write(t *testing.T, brokers []string, o CheckOptions) []*kgo.Record {
 	t.Helper()
+	o.Brokers, o.Input, o.Output, o.DeadLetters = brokers, testInput, testOutput, testDead
+	c := readInput(t, o)
 	f, err := newFollower(brokers, testInput)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.close()
 	model, byKey := rulestest.NewModel(), newKeyPartitioner()
-	x := newExpectation(testInputPartitions, o.AlertsOnly)
 	var out []*kgo.Record
 	if _, err := f.readAll(testContext(t), func(r *kgo.Record) {
-		if err := x.add(r); err != nil {
-			t.Fatal(err)
-		}
-		e := x.lanes[r.Partition].at(r.Offset)
+		e := c.x.lanes[r.Partition].at(r.Offset)
 		source := kgo.RecordHeader{Key: headerSource, Value: fmt.Appendf(nil, "%s/%d/%d", r.Topic, r.Partition, r.Offset)}
 		switch e.outcome {
 		case outcomeDead:
@@ -79,9 +98,13 @@ func write(t *testing.T, brokers []string, o CheckOptions) []*kgo.Record {
 					source, kgo.RecordHeader{Key: headerTimestamp, Value: strconv.AppendInt(nil, r.Timestamp.UnixMilli(), 10)}),
 			})
 		case outcomeResult, outcomeSilent:
-			found := model.Judge(rulestest.Event{Type: e.typ(), Amount: e.amount, UserID: e.user, Time: e.time})
+			var ev inputEvent
+			if err := json.Unmarshal(r.Value, &ev); err != nil {
+				t.Fatal(err)
+			}
+			verdict := model.Explain(rulestest.Event{Type: *ev.Type, Amount: *ev.Amount, UserID: *ev.UserID, Time: *ev.Time})
 			if e.outcome == outcomeResult {
-				out = append(out, resultRecord(r, e, found, source, o.Minimal, byKey))
+				out = append(out, resultRecord(r, &ev, verdict, source, o.Minimal, byKey))
 			}
 		}
 	}); err != nil {
@@ -90,24 +113,34 @@ func write(t *testing.T, brokers []string, o CheckOptions) []*kgo.Record {
 	return out
 }
 
-func resultRecord(r *kgo.Record, e *expected, found []int, source kgo.RecordHeader, minimal bool, byKey kgo.TopicPartitioner) *kgo.Record {
+// resultRecord writes a result by the naive model with all its history.
+func resultRecord(r *kgo.Record, ev *inputEvent, v rulestest.Verdict, source kgo.RecordHeader, minimal bool, byKey kgo.TopicPartitioner) *kgo.Record {
 	list, evidence := []string{}, []string{}
-	for _, code := range found {
+	for _, code := range v.Codes {
 		list = append(list, strconv.Itoa(code))
-		evidence = append(evidence, fmt.Sprintf(`{"code":%d,"limit":"1"}`, code))
+		evidence = append(evidence, map[int]string{
+			1100: fmt.Sprintf(`{"code":1100,"kind":"amount","limit":"100","amount":%q}`, v.Amount),
+			30:   fmt.Sprintf(`{"code":30,"kind":"streak","run_length":%d}`, v.Withdraws),
+			300:  fmt.Sprintf(`{"code":300,"kind":"rising","run_length":%d,"amounts":["%s"]}`, v.Rising, strings.Join(v.Amounts, `","`)),
+			123: fmt.Sprintf(`{"code":123,"kind":"window_sum","limit":"200","sum":%q,"count":%d,"from":%d,"to":%d}`,
+				v.Sum, v.Count, *ev.Time-30, *ev.Time),
+		}[code])
 	}
-	value := fmt.Sprintf(`{"alert":%t,"alert_codes":[%s],"user_id":%d`, len(found) > 0, strings.Join(list, ","), e.user)
+	value := fmt.Sprintf(`{"alert":%t,"alert_codes":[%s],"user_id":%d`, len(list) > 0, strings.Join(list, ","), *ev.UserID)
 	if !minimal {
 		value += fmt.Sprintf(`,"event":{"type":%q,"amount":%q,"time":%d,"topic":%q,"partition":%d,"offset":%d}`,
-			e.typ(), e.amount, e.time, r.Topic, r.Partition, r.Offset)
-		if len(found) > 0 {
+			*ev.Type, *ev.Amount, *ev.Time, r.Topic, r.Partition, r.Offset)
+		if v.LateBy > 0 {
+			value += fmt.Sprintf(`,"late_by":%d`, v.LateBy)
+		}
+		if len(list) > 0 {
 			value += `,"evidence":[` + strings.Join(evidence, ",") + `]`
 		}
 	}
-	key := strconv.AppendInt(nil, e.user, 10)
+	key := strconv.AppendInt(nil, *ev.UserID, 10)
 	out := &kgo.Record{Topic: testOutput, Partition: partitionOf(byKey, key, testOutputPartitions), Key: key, Value: []byte(value + "}")}
 	alert := "0"
-	if len(found) > 0 {
+	if len(list) > 0 {
 		alert = "1"
 	}
 	out.Headers = []kgo.RecordHeader{{Key: headerAlert, Value: []byte(alert)}, source, {Key: headerRules, Value: []byte("0123456789ab")}}
@@ -171,6 +204,9 @@ func TestCheckPasses(t *testing.T) {
 	}
 }
 
+// userMember is the user of a result.
+var userMember = regexp.MustCompile(`"user_id":[0-9]+`)
+
 // TestCheckFindsFaults plants one fault each in what a perfect engine writes.
 func TestCheckFindsFaults(t *testing.T) {
 	isResult := func(r *kgo.Record) bool { return r.Topic == testOutput }
@@ -180,6 +216,11 @@ func TestCheckFindsFaults(t *testing.T) {
 	isAlert := func(r *kgo.Record) bool {
 		return isResult(r) && strings.Contains(string(r.Value), `"alert_codes":[1100`)
 	}
+	holds := func(text string) func(*kgo.Record) bool {
+		return func(r *kgo.Record) bool { return isResult(r) && strings.Contains(string(r.Value), text) }
+	}
+	isLate := holds(`"late_by":`)
+	isPunctual := func(r *kgo.Record) bool { return isAlert(r) && !isLate(r) }
 	isAwaited := func(r *kgo.Record) bool { _, ok := header(r, headerRequestID); return ok && isResult(r) }
 	replace := func(from, to string) func(*kgo.Record) {
 		return func(r *kgo.Record) { r.Value = []byte(strings.Replace(string(r.Value), from, to, 1)) }
@@ -211,14 +252,34 @@ func TestCheckFindsFaults(t *testing.T) {
 		change func(*kgo.Record)
 		says   string
 	}{
-		{"code added", isAlert, replace("[1100", "[1100,300"), "does not begin with"},
-		{"code missing", isAlert, replace("[1100", "["), "does not begin with"},
-		{"alert flag", isAlert, replace(`"alert":true`, `"alert":false`), "does not begin with"},
-		{"evidence", isAlert, replace(`"code":1100`, `"code":30`), "evidence is of"},
-		{"amount", isAlert, replace(`"amount":"`, `"amount":"0`), "its event is not"},
-		{"time", isAlert, replace(`"time":`, `"time":1`), "its event is not"},
-		{"offset", isAlert, replace(`"offset":`, `"offset":1`), "its event is not"},
-		{"no detail", isAlert, func(r *kgo.Record) { r.Value = []byte(strings.Split(string(r.Value), `,"event"`)[0] + "}") }, "ends with its three members"},
+		{"code added", isAlert, replace("[1100", "[1100,300"), "alert_codes is [1100,300], not [1100]"},
+		{"code missing", isAlert, replace("[1100", "["), "alert_codes is [], not [1100]"},
+		{"alert flag", isAlert, replace(`"alert":true`, `"alert":false`), "alert is false, not true"},
+		{"other bytes", isAlert, replace(`,"user_id"`, ` ,"user_id"`), "the values are the same, the bytes are not"},
+		{"no JSON", isAlert, replace(`}`, `]`), "no JSON value"},
+		{"late by too much", isLate, replace(`"late_by":`, `"late_by":1`), "late_by is"},
+		{"not late", isLate, replace(`"late_by":`, `"late":`), "late_by is missing"},
+		{"late all the same", isPunctual, replace(`,"evidence"`, `,"late_by":1,"evidence"`), "late_by is not due: 1"},
+		{"evidence of another code", isAlert, replace(`"code":1100`, `"code":30`), "evidence[0].code is 30, not 1100"},
+		{"evidence kind", isAlert, replace(`"kind":"amount"`, `"kind":"streak"`), "evidence[0].kind is"},
+		{"evidence limit", isAlert, replace(`"limit":"100"`, `"limit":"100.0"`), `evidence[0].limit is "100.0", not "100"`},
+		{"evidence amount", isAlert, replace(`"limit":"100","amount":"1`, `"limit":"100","amount":"2`), "evidence[0].amount is"},
+		{"evidence missing", isAlert, replace(`"evidence":[{"code":1100,`, `"evidence":[],"x":[{`), "evidence is []"},
+		{"streak length", holds(`"kind":"streak"`), replace(`"streak","run_length":`, `"streak","run_length":1`), ".run_length is 1"},
+		{"rising length", holds(`"kind":"rising"`), replace(`"rising","run_length":`, `"rising","run_length":1`), ".run_length is 1"},
+		{"rising amounts", holds(`"amounts":["`), replace(`"amounts":["`, `"amounts":["0`), ".amounts[0] is \"0"},
+		{"window sum", holds(`"sum":"2`), replace(`"sum":"2`, `"sum":"3`), ".sum is \"3"},
+		{"window count", holds(`"count":`), replace(`"count":`, `"count":1`), ".count is 1"},
+		{"window from", holds(`"from":`), replace(`"from":`, `"from":1`), ".from is 1"},
+		{"window to", holds(`"to":`), replace(`"to":`, `"to":1`), ".to is 1"},
+		{"window limit", holds(`"limit":"200"`), replace(`"limit":"200"`, `"limit":"201"`), ".limit is \"201\", not \"200\""},
+		{"another user", isAlert, func(r *kgo.Record) {
+			r.Key, r.Value = []byte("4711"), userMember.ReplaceAll(r.Value, []byte(`"user_id":4711`))
+		}, "key \"4711\""},
+		{"amount", isAlert, replace(`"amount":"`, `"amount":"0`), "event.amount is"},
+		{"time", isAlert, replace(`"time":`, `"time":1`), "event.time is"},
+		{"offset", isAlert, replace(`"offset":`, `"offset":1`), "event.offset is"},
+		{"no detail", isAlert, func(r *kgo.Record) { r.Value = []byte(strings.Split(string(r.Value), `,"event"`)[0] + "}") }, "event is missing"},
 		{"result key", isResult, func(r *kgo.Record) { r.Key = []byte("4711") }, "key \"4711\""},
 		{"result key null", isResult, func(r *kgo.Record) { r.Key = nil }, "key \"\""},
 		{"result partition", isResult, func(r *kgo.Record) { r.Partition = (r.Partition + 1) % testOutputPartitions }, "the key's is"},
@@ -349,14 +410,12 @@ func TestCheckKnowsThePublishedCases(t *testing.T) {
 		input = append(input, &kgo.Record{Topic: testInput, Partition: partitionOf(byKey, []byte(user), testInputPartitions), Value: []byte(text)})
 	}
 	publish(t, brokers, input)
-	x, err := readInput(testContext(t), CheckOptions{Brokers: brokers, Input: testInput}, &Report{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := readInput(t, CheckOptions{Brokers: brokers, Input: testInput})
 	got := map[int64][]string{}
-	for _, l := range x.lanes {
-		for _, e := range l.records {
-			got[e.user] = append(got[e.user], string(e.appendCodes(nil)))
+	for _, l := range c.x.lanes {
+		for offset := l.first; offset < l.end(); offset++ {
+			e := l.at(offset)
+			got[e.user] = append(got[e.user], string(appendCodes(nil, e.codes)))
 		}
 	}
 	for user, want := range map[int64]string{3: "[1100] [] [1100,30] [30]", 4: "[] [] [300]", 5: "[] [123] [300,123]"} {

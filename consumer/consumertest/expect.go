@@ -3,18 +3,14 @@ package consumertest
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/maphash"
-	"math/bits"
+	"slices"
 	"strconv"
 
 	"github.com/twmb/franz-go/pkg/kgo"
-
-	"github.com/lapwing/lapwing/rules/rulestest"
 )
-
-// codes are the built-in rules' in the order in which they are evaluated. A set of them is kept as bits in this order.
-var codes = [...]int{1100, 30, 300, 123}
 
 // outcome is what must become of an input record.
 type outcome uint8
@@ -22,101 +18,137 @@ type outcome uint8
 const (
 	outcomeNone      outcome = iota // no record of ours at this offset: a marker, or compacted
 	outcomeTombstone                // nothing is written
-	outcomeResult
-	outcomeSilent // judged, but not published (results: alerts)
 	outcomeDead
+	outcomeEvent   // read, not judged yet
+	outcomeResult  // a result
+	outcomeSilent  // judged, but not published (results: alerts)
+	outcomeForked  // a result or none: what is known allows several outcomes, in lane.forks
+	outcomeDeleted // nothing is written: it was deleted before any engine had judged it
 )
 
-// expected is what the model says of one input record, and what was found of it. It is small: there are millions.
+// Flags of an expected record.
+const (
+	flagFound   uint8 = 1 << iota
+	flagEvent         // it is an event of this lane, whatever becomes of it
+	flagHeaders       // lane.headers holds what travels to the result
+	flagAwaited       // somebody waits for the result: it has a request id
+)
+
+// expected is what is known of one input record, and what was found of it. It is small and has no pointers: there are
+// millions.
 type expected struct {
-	user    int64
-	time    int64
-	amount  string
-	digest  uint64 // of the first result found
-	outcome outcome
-	deposit bool
-	codes   uint8 // bits of the codes
-	found   bool
+	user, time int64
+	digest     uint64 // of the value of the result that is due
+	amount     uint32 // in expectation.amounts
+	outcome    outcome
+	typ        uint8
+	codes      uint8 // bits of the codes that are due
+	flags      uint8
 }
 
-func (e *expected) typ() string {
-	if e.deposit {
-		return "deposit"
-	}
-	return "withdraw"
-}
+func (e *expected) is(flag uint8) bool { return e.flags&flag != 0 }
 
-// appendCodes appends the codes as JSON.
-func (e *expected) appendCodes(b []byte) []byte {
-	b = append(b, '[')
-	for i, code := range codes {
-		if e.codes&(1<<i) == 0 {
-			continue
-		}
-		if e.codes&(1<<i-1) != 0 {
-			b = append(b, ',')
-		}
-		b = strconv.AppendInt(b, int64(code), 10)
-	}
-	return append(b, ']')
+// amount is one text of an amount that was met, and its value.
+type amount struct {
+	text  string
+	value money
 }
-
-func (e *expected) alerts() int { return bits.OnesCount8(e.codes) }
 
 // lane is the expectation of one input partition.
 type lane struct {
-	first   int64 // offset of records[0]
-	records []expected
-	input   map[int64]*kgo.Record // what a rare record needs in full: a dead letter, an event with headers
+	partition int32
+	first     int64 // the offset of the first record
+	length    int64 // records follow each other without a gap: outcomeNone fills it
+	pages     [][]expected
+	letters   map[int64]*letter // the dead letters that are due
+	headers   map[int64]travel  // what travels from an event to its result
+	holes     holes
+	forks     map[int64]*fork
 }
 
+// pageRecords is how many records have one piece of memory, so that growing moves none.
+const pageRecords = 8192
+
+// at returns nil for an offset outside.
 func (l *lane) at(offset int64) *expected {
-	if offset < l.first || offset >= l.first+int64(len(l.records)) {
+	i := offset - l.first
+	if i < 0 || i >= l.length {
 		return nil
 	}
-	return &l.records[offset-l.first]
+	return &l.pages[i/pageRecords][i%pageRecords]
 }
 
-func (l *lane) end() int64 { return l.first + int64(len(l.records)) }
+// end is the offset after the last record.
+func (l *lane) end() int64 { return l.first + l.length }
 
 func (l *lane) add(offset int64, e expected) {
-	if len(l.records) == 0 {
+	if l.length == 0 {
 		l.first = offset
 	}
 	for l.end() < offset {
-		l.records = append(l.records, expected{})
+		l.push(expected{})
 	}
-	l.records = append(l.records, e)
+	l.push(e)
 }
 
-// userType is a user's events of one type.
-type userType struct {
-	user    int64
-	deposit bool
+func (l *lane) push(e expected) {
+	if l.length%pageRecords == 0 {
+		l.pages = append(l.pages, make([]expected, 0, pageRecords))
+	}
+	last := &l.pages[len(l.pages)-1]
+	*last = append(*last, e)
+	l.length++
 }
 
-// lateness is how far behind the latest of its user and type an event may be for its window to be exact: later ones are
-// judged on what an engine has kept, which the model does not know.
-const lateness = 30
+// travellingBytesMax is the longest header that travels.
+const travellingBytesMax = 256
 
-// expectation recomputes from the input topic what must be in the other topics, by the naive model of the rules.
+// travel is what the headers of an event bring to its result; nil: no such header.
+type travel struct{ requestID, traceparent []byte }
+
+// expectation keeps what is in the input topic, and says what must be in the other topics.
 type expectation struct {
-	lanes      map[int32]*lane
-	partitions int32
-	byKey      kgo.TopicPartitioner
-	alertsOnly bool
-	model      *rulestest.Model
-	amounts    map[string]string // one copy of each amount's text
-	latest     map[userType]int64
-	beyond     int
-	seed       maphash.Seed
+	o       CheckOptions
+	lanes   []*lane // by partition
+	byKey   keyPartitioner
+	amounts []amount
+	known   map[string]uint32 // the place of an amount's text
+	seed    maphash.Seed
+	scratch []byte
 }
 
-func newExpectation(partitions int32, alertsOnly bool) *expectation {
-	return &expectation{
-		lanes: map[int32]*lane{}, partitions: partitions, byKey: newKeyPartitioner(), alertsOnly: alertsOnly,
-		model: rulestest.NewModel(), amounts: map[string]string{}, latest: map[userType]int64{}, seed: maphash.MakeSeed(),
+func newExpectation(o CheckOptions, partitions int32) *expectation {
+	x := &expectation{o: o, byKey: newPartitionOf(partitions), known: map[string]uint32{}, seed: maphash.MakeSeed()}
+	for p := range partitions {
+		x.lanes = append(x.lanes, &lane{
+			partition: p, letters: map[int64]*letter{}, headers: map[int64]travel{}, forks: map[int64]*fork{},
+		})
 	}
+	return x
+}
+
+// lane returns nil for a partition that the input does not have.
+func (x *expectation) lane(partition int32) *lane {
+	if partition < 0 || int(partition) >= len(x.lanes) {
+		return nil
+	}
+	return x.lanes[partition]
+}
+
+// keyPartitioner gives the partition of a key for a Java client, without an allocation.
+type keyPartitioner struct {
+	by         kgo.TopicPartitioner
+	partitions int
+	record     *kgo.Record
+}
+
+func newPartitionOf(partitions int32) keyPartitioner {
+	return keyPartitioner{by: newKeyPartitioner(), partitions: int(partitions), record: new(kgo.Record)}
+}
+
+func (p keyPartitioner) of(key []byte) int32 {
+	p.record.Key = key
+	return int32(p.by.Partition(p.record, p.partitions))
 }
 
 // inputEvent reads the members of an event. What is no event is planted, and says so in a header.
@@ -127,65 +159,122 @@ type inputEvent struct {
 	Time   *int64  `json:"time"`
 }
 
-// add takes the next input record of its partition. An error is a fault of the test: a record that is neither an event
-// nor planted.
+// add takes the next input record of its partition, of which it keeps nothing. An error is a fault of the test: a record
+// that is neither an event nor planted.
 func (x *expectation) add(r *kgo.Record) error {
-	l := x.lanes[r.Partition]
+	l := x.lane(r.Partition)
 	if l == nil {
-		l = &lane{input: map[int64]*kgo.Record{}}
-		x.lanes[r.Partition] = l
+		return fmt.Errorf("consumertest: input %s/%d/%d: the topic had %d partitions", r.Topic, r.Partition, r.Offset, len(x.lanes))
 	}
 	if r.Value == nil {
 		l.add(r.Offset, expected{outcome: outcomeTombstone})
 		return nil
 	}
 	if _, planted := header(r, HeaderPlanted); planted {
-		l.input[r.Offset] = r
+		l.letters[r.Offset] = newLetter(r)
 		l.add(r.Offset, expected{outcome: outcomeDead})
 		return nil
 	}
-	var ev inputEvent
-	err := json.Unmarshal(r.Value, &ev)
-	if err != nil || ev.Type == nil || ev.Amount == nil || ev.UserID == nil || ev.Time == nil {
+	e, err := x.event(r)
+	if err != nil {
 		return fmt.Errorf("consumertest: input %s/%d/%d is no event and has no header %s: %q (%w)",
 			r.Topic, r.Partition, r.Offset, HeaderPlanted, r.Value, err)
 	}
-	key := strconv.AppendInt(nil, *ev.UserID, 10)
-	if partitionOf(x.byKey, key, x.partitions) != r.Partition {
-		l.input[r.Offset] = r
-		l.add(r.Offset, expected{outcome: outcomeDead, user: *ev.UserID})
+	x.scratch = strconv.AppendInt(x.scratch[:0], e.user, 10)
+	if x.byKey.of(x.scratch) != r.Partition {
+		l.letters[r.Offset] = newLetter(r)
+		e.outcome = outcomeDead
+		l.add(r.Offset, e)
 		return nil
 	}
-	e := expected{user: *ev.UserID, time: *ev.Time, amount: x.intern(*ev.Amount), deposit: *ev.Type == "deposit", outcome: outcomeResult}
-	for _, code := range x.model.Judge(rulestest.Event{Type: *ev.Type, Amount: e.amount, UserID: e.user, Time: e.time}) {
-		for i := range codes {
-			if codes[i] == code {
-				e.codes |= 1 << i
-			}
-		}
-	}
-	of := userType{e.user, e.deposit}
-	if e.time < x.latest[of]-lateness {
-		x.beyond++
-	}
-	x.latest[of] = max(x.latest[of], e.time)
-	_, awaited := header(r, headerRequestID)
-	if x.alertsOnly && e.codes == 0 && !awaited {
-		e.outcome = outcomeSilent
-	}
+	e.flags |= flagEvent
 	if len(r.Headers) > 0 {
-		l.input[r.Offset] = r
+		t := travel{requestID: travelling(r, headerRequestID), traceparent: travelling(r, headerTraceparent)}
+		if t.requestID != nil || t.traceparent != nil {
+			l.headers[r.Offset] = t
+			e.flags |= flagHeaders
+		}
+		if t.requestID != nil {
+			e.flags |= flagAwaited
+		}
 	}
 	l.add(r.Offset, e)
 	return nil
 }
 
-func (x *expectation) intern(text string) string {
-	if known, ok := x.amounts[text]; ok {
-		return known
+// event decodes an event.
+func (x *expectation) event(r *kgo.Record) (expected, error) {
+	e := expected{outcome: outcomeEvent}
+	var typ, text []byte
+	var ok bool
+	if typ, text, e.user, e.time, ok = plainEvent(r.Value); !ok {
+		var ev inputEvent
+		if err := json.Unmarshal(r.Value, &ev); err != nil {
+			return e, err
+		}
+		if ev.Type == nil || ev.Amount == nil || ev.UserID == nil || ev.Time == nil {
+			return e, errors.New("a member is missing")
+		}
+		typ, text, e.user, e.time = []byte(*ev.Type), []byte(*ev.Amount), *ev.UserID, *ev.Time
 	}
-	x.amounts[text] = text
-	return text
+	t := slices.Index(typeNames[:], string(typ))
+	if t < 0 {
+		return e, fmt.Errorf("type %q", typ)
+	}
+	e.typ = uint8(t)
+	at, known := x.known[string(text)]
+	if !known {
+		a := amount{text: string(text)}
+		var err error
+		if a.value, err = parseMoney(a.text); err != nil {
+			return e, err
+		}
+		at = uint32(len(x.amounts))
+		x.amounts = append(x.amounts, a)
+		x.known[a.text] = at
+	}
+	e.amount = at
+	return e, nil
+}
+
+// plainEvent reads an event that is written as the generator writes it, many times faster than encoding/json. Of anything
+// else it says nothing.
+func plainEvent(value []byte) (typ, amount []byte, user, at int64, ok bool) {
+	rest, ok1 := bytes.CutPrefix(value, []byte(`{"type":"`))
+	typ, rest, ok2 := bytes.Cut(rest, []byte(`","amount":"`))
+	amount, rest, ok3 := bytes.Cut(rest, []byte(`","user_id":`))
+	userText, rest, ok4 := bytes.Cut(rest, []byte(`,"time":`))
+	timeText, rest, noted := bytes.Cut(rest, []byte(`,"note":"`))
+	if noted {
+		rest, noted = bytes.CutSuffix(rest, []byte(`"}`))
+	} else {
+		timeText, noted = bytes.CutSuffix(timeText, []byte(`}`))
+	}
+	if !ok1 || !ok2 || !ok3 || !ok4 || !noted || quotes(typ) || quotes(amount) || quotes(rest) {
+		return nil, nil, 0, 0, false
+	}
+	user, ok1 = plainNumber(userText)
+	at, ok2 = plainNumber(timeText)
+	return typ, amount, user, at, ok1 && ok2
+}
+
+// quotes says whether a JSON string is more than its bytes.
+func quotes(text []byte) bool {
+	return bytes.IndexByte(text, '"') >= 0 || bytes.IndexByte(text, '\\') >= 0
+}
+
+// plainNumber reads up to 18 digits without a leading zero.
+func plainNumber(text []byte) (n int64, ok bool) {
+	if len(text) == 0 || len(text) > 18 || text[0] == '0' && len(text) > 1 {
+		return 0, false
+	}
+	for _, c := range text {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = n*10 + int64(c-'0')
+	}
+	return n, true
 }
 
 // header returns the value of a record's last header of this name.
@@ -198,5 +287,33 @@ func header(r *kgo.Record, name string) ([]byte, bool) {
 	return nil, false
 }
 
+// travelling returns a copy of the header if it goes on to the result, else nil. The copy does not keep the memory of a
+// whole fetch.
+func travelling(r *kgo.Record, name string) []byte {
+	value, ok := header(r, name)
+	if !ok || len(value) > travellingBytesMax {
+		return nil
+	}
+	return append(make([]byte, 0, len(value)), value...)
+}
+
 // same compares bytes; null and empty differ.
 func same(a, b []byte) bool { return (a == nil) == (b == nil) && bytes.Equal(a, b) }
+
+// users returns the users of the lane's events in ascending order.
+func (l *lane) users() []int64 {
+	seen := map[int64]struct{}{}
+	for _, page := range l.pages {
+		for i := range page {
+			if e := &page[i]; e.is(flagEvent) {
+				seen[e.user] = struct{}{}
+			}
+		}
+	}
+	users := make([]int64, 0, len(seen))
+	for user := range seen {
+		users = append(users, user)
+	}
+	slices.Sort(users)
+	return users
+}

@@ -53,14 +53,24 @@ func (f *follower) poll(ctx context.Context, fn func(*kgo.Record)) (int, error) 
 	defer cancel()
 	fetches := f.client.PollFetches(wait)
 	count := 0
-	fetches.EachRecord(func(r *kgo.Record) {
-		f.next[place{r.Topic, r.Partition}] = r.Offset + 1
-		if r.Attrs.IsControl() {
-			return
+	var deleted error
+	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
+		at := place{p.Topic, p.Partition}
+		if next, begun := f.next[at]; begun && len(p.Records) > 0 && next < min(p.LogStartOffset, p.Records[0].Offset) && deleted == nil {
+			deleted = fmt.Errorf("consumertest: %s/%d: [%d, %d) was deleted before it was read here", p.Topic, p.Partition, next, p.LogStartOffset)
 		}
-		count++
-		fn(r)
+		for _, r := range p.Records {
+			f.next[at] = r.Offset + 1
+			if r.Attrs.IsControl() {
+				continue
+			}
+			count++
+			fn(r)
+		}
 	})
+	if deleted != nil {
+		return count, deleted
+	}
 	if ctx.Err() != nil {
 		return count, fmt.Errorf("consumertest: read %v: %w", f.topics, ctx.Err())
 	}
@@ -76,7 +86,8 @@ func (f *follower) poll(ctx context.Context, fn func(*kgo.Record)) (int, error) 
 	return count, nil
 }
 
-// ends returns the offset after the last record that a read_committed consumer can reach, for each partition.
+// ends returns the offset after the last record that a read_committed consumer can reach, for each partition; 0 where
+// nothing is kept. It may run beside the other methods.
 func (f *follower) ends(ctx context.Context) (map[place]int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -96,10 +107,9 @@ func (f *follower) ends(ctx context.Context) (map[place]int64, error) {
 	}
 	ends := map[place]int64{}
 	listed.Each(func(o kadm.ListedOffset) {
-		at := place{o.Topic, o.Partition}
-		ends[at] = o.Offset
-		if start, ok := starts.Lookup(o.Topic, o.Partition); ok && f.next[at] < start.Offset {
-			f.next[at] = start.Offset
+		ends[place{o.Topic, o.Partition}] = o.Offset
+		if start, ok := starts.Lookup(o.Topic, o.Partition); ok && start.Offset >= o.Offset {
+			ends[place{o.Topic, o.Partition}] = 0
 		}
 	})
 	return ends, nil

@@ -2,10 +2,10 @@ package consumertest
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,7 +41,7 @@ func (w whence) String() string {
 }
 
 // record compares one record of the output or of the dead letters.
-func (c *checker) record(r *kgo.Record) {
+func (c *Checker) record(r *kgo.Record) {
 	at := whence{r: r, input: c.o.Input}
 	partition, offset, err := c.source(r)
 	if err != nil {
@@ -49,7 +49,7 @@ func (c *checker) record(r *kgo.Record) {
 		return
 	}
 	at.partition, at.offset = partition, offset
-	l := c.x.lanes[partition]
+	l := c.x.lane(partition)
 	var e *expected
 	if l != nil {
 		e = l.at(offset)
@@ -59,72 +59,72 @@ func (c *checker) record(r *kgo.Record) {
 		return
 	}
 	at.user = e.user
-	wanted := outcomeResult
-	if r.Topic == c.o.DeadLetters {
-		wanted = outcomeDead
+	if e.outcome == outcomeDeleted {
+		c.report.problem(&c.report.Wrong, "wrong: %s: its source was deleted before it was judged: nothing is due: %q", at, r.Value)
+		return
 	}
-	if e.outcome != wanted {
+	isDead := r.Topic == c.o.DeadLetters
+	if isDead != (e.outcome == outcomeDead) || !isDead && e.outcome != outcomeResult && e.outcome != outcomeForked {
 		c.report.problem(&c.report.Wrong, "wrong: %s: nothing of its kind is due in this topic: %q", at, r.Value)
 		return
 	}
-	if c.again(r, e, at) {
+	again := e.is(flagFound)
+	if again && !c.o.Repeats {
+		c.report.problem(&c.report.Twice, "twice: %s: %q", at, r.Value)
 		return
 	}
-	c.order(at)
-	if wanted == outcomeDead {
-		c.report.Dead++
-		err = c.dead(r, l.input[offset])
-	} else {
-		c.report.Results++
-		err = c.result(r, e, partition, offset, l.input[offset])
+	if !again {
+		e.flags |= flagFound
+		c.order(at)
 	}
-	if err != nil {
+	c.found(r, l, e, at, again)
+}
+
+// found compares a record with what is due; again: it was found before, and must be the same now.
+func (c *Checker) found(r *kgo.Record, l *lane, e *expected, at whence, again bool) {
+	count, err := &c.report.Results, error(nil)
+	if e.outcome == outcomeDead {
+		count, err = &c.report.Dead, c.dead(r, l, at.offset, again)
+	} else {
+		err = c.result(r, l, e, at, again)
+	}
+	switch {
+	case again && err == nil:
+		c.report.Repeated++
+	case again:
+		c.report.problem(&c.report.Wrong, "wrong: %s: repeated with other bytes: %v", at, err)
+	case err != nil:
 		c.report.problem(&c.report.Wrong, "wrong: %s: %v", at, err)
+	}
+	if !again {
+		*count++
 	}
 }
 
 // source reads the header that names the input record.
-func (c *checker) source(r *kgo.Record) (partition int32, offset int64, err error) {
+func (c *Checker) source(r *kgo.Record) (partition int32, offset int64, err error) {
 	text, ok := header(r, headerSource)
 	if !ok {
 		return 0, 0, fmt.Errorf("header %s is missing: %q", headerSource, r.Value)
 	}
-	parts := strings.Split(string(text), "/")
-	if len(parts) != 3 || parts[0] != c.o.Input {
+	topic, rest, _ := bytes.Cut(text, []byte("/"))
+	p, rest, _ := bytes.Cut(rest, []byte("/"))
+	number, ok1 := plainNumber(p)
+	offset, ok2 := plainNumber(rest)
+	if string(topic) != c.o.Input || !ok1 || !ok2 || number > math.MaxInt32 {
 		return 0, 0, fmt.Errorf("header %s is %q, not %s/partition/offset", headerSource, text, c.o.Input)
 	}
-	p, err1 := strconv.ParseInt(parts[1], 10, 32)
-	offset, err2 := strconv.ParseInt(parts[2], 10, 64)
-	if err := errors.Join(err1, err2); err != nil {
-		return 0, 0, fmt.Errorf("header %s is %q: %w", headerSource, text, err)
-	}
-	return int32(p), offset, nil
+	return int32(number), offset, nil
 }
 
-// again notes that a source was found, and reports it if it was found before.
-func (c *checker) again(r *kgo.Record, e *expected, at whence) bool {
-	var h maphash.Hash
-	h.SetSeed(c.x.seed)
-	_, _ = h.Write(r.Key)
-	_ = h.WriteByte(0)
-	_, _ = h.Write(r.Value)
-	digest := h.Sum64()
-	switch {
-	case !e.found:
-		e.found, e.digest = true, digest
-		return false
-	case !c.o.Repeats:
-		c.report.problem(&c.report.Twice, "twice: %s: %q", at, r.Value)
-	case e.digest != digest:
-		c.report.problem(&c.report.Wrong, "wrong: %s: repeated with other bytes: %q", at, r.Value)
-	default:
-		c.report.Repeated++
-	}
-	return true
+// route is the way of records from an input partition to a partition of another topic; along it order is kept.
+type route struct {
+	input int32
+	to    place
 }
 
 // order checks that sources of one input partition follow each other in a partition of the output.
-func (c *checker) order(at whence) {
+func (c *Checker) order(at whence) {
 	way := route{at.partition, place{at.r.Topic, at.r.Partition}}
 	last, seen := c.last[way]
 	if seen && at.offset < last {
@@ -134,119 +134,129 @@ func (c *checker) order(at whence) {
 	c.last[way] = at.offset
 }
 
-// fullResult is what stands after the three members where results have all detail.
-type fullResult struct {
-	Event *struct {
-		Type      string `json:"type"`
-		Amount    string `json:"amount"`
-		Time      int64  `json:"time"`
-		Topic     string `json:"topic"`
-		Partition int32  `json:"partition"`
-		Offset    int64  `json:"offset"`
-	} `json:"event"`
-	Evidence []struct {
-		Code int `json:"code"`
-	} `json:"evidence"`
-}
-
 // result compares a result with what the model says.
-func (c *checker) result(r *kgo.Record, e *expected, partition int32, offset int64, input *kgo.Record) error {
-	if want := strconv.AppendInt(nil, e.user, 10); !same(r.Key, want) {
-		return fmt.Errorf("key %q, not %q", r.Key, want)
+func (c *Checker) result(r *kgo.Record, l *lane, e *expected, at whence, again bool) error {
+	c.scratch = strconv.AppendInt(c.scratch[:0], e.user, 10)
+	if !same(r.Key, c.scratch) {
+		return fmt.Errorf("key %q, not %q", r.Key, c.scratch)
 	}
-	if want := partitionOf(c.x.byKey, r.Key, c.partitions[r.Topic]); r.Partition != want {
+	if want := c.byOutput.of(r.Key); r.Partition != want {
 		return fmt.Errorf("partition %d, the key's is %d of %d", r.Partition, want, c.partitions[r.Topic])
 	}
-	b := append(c.scratch[:0], `{"alert":`...)
-	b = strconv.AppendBool(b, e.codes != 0)
-	b = append(b, `,"alert_codes":`...)
-	b = e.appendCodes(b)
-	b = append(b, `,"user_id":`...)
-	b = strconv.AppendInt(b, e.user, 10)
-	c.scratch = b
-	if !bytes.HasPrefix(r.Value, b) {
-		return fmt.Errorf("value %q does not begin with %q", r.Value, b)
+	digest, codes := maphash.Bytes(c.x.seed, r.Value), e.codes
+	var left []string // out of the result, as its mark says
+	if mark, cut := header(r, headerCut); cut {
+		left = strings.Split(string(mark), ", ")
 	}
-	if rest := r.Value[len(b):]; c.o.Minimal && string(rest) != "}" {
-		return fmt.Errorf("value %q has more than %q}", r.Value, b)
-	} else if !c.o.Minimal && (len(rest) == 0 || rest[0] != ',') {
-		return fmt.Errorf("value %q ends with its three members", r.Value)
-	}
-	if !c.o.Minimal {
-		if err := c.detail(r.Value, e, partition, offset); err != nil {
-			return err
+	if e.outcome != outcomeForked && slices.Contains(left, "detail") {
+		if want := appendResult(nil, e, &verdict{codes: codes}, nil); !bytes.Equal(r.Value, want) {
+			return fmt.Errorf("value %q of a result without its detail is not %q", r.Value, want)
 		}
+	} else if e.outcome == outcomeForked {
+		f := l.forks[at.offset]
+		i := slices.IndexFunc(f.options, func(o option) bool { return o.digest == digest && !o.silent })
+		if i < 0 || f.found >= 0 && f.found != i {
+			return c.differs(r.Value, l, at)
+		}
+		f.found, f.where = i, at.String()
+		codes = f.options[i].codes
+	} else if digest != e.digest {
+		return c.differs(r.Value, l, at)
 	}
 	if rules, ok := header(r, headerRules); ok && c.rules == "" {
 		c.rules = string(rules)
 	} else if ok && string(rules) != c.rules {
 		return fmt.Errorf("header %s is %q, earlier results have %q", headerRules, rules, c.rules)
 	}
-	return resultHeaders(r, e, input)
+	var t travel
+	if e.is(flagHeaders) {
+		t = l.headers[at.offset]
+	}
+	if len(left) > 0 && !again {
+		c.report.Cut++
+	}
+	return resultHeaders(r, codes != 0, t, left)
 }
 
-func (c *checker) detail(value []byte, e *expected, partition int32, offset int64) error {
-	var full fullResult
-	if err := json.Unmarshal(value, &full); err != nil {
-		return fmt.Errorf("value %q: %w", value, err)
+// differs says in what a result's value is not the one that is due.
+func (c *Checker) differs(value []byte, l *lane, at whence) error {
+	if len(c.report.Problems) >= problemsMax {
+		return errors.New("value") // it is counted, nobody reads it
 	}
-	ev := full.Event
-	if ev == nil || ev.Type != e.typ() || ev.Amount != e.amount || ev.Time != e.time || ev.Topic != c.o.Input || ev.Partition != partition || ev.Offset != offset {
-		return fmt.Errorf("value %q: its event is not %s %s at %d, %s/%d/%d", value, e.typ(), e.amount, e.time, c.o.Input, partition, offset)
-	}
-	found := make([]byte, 0, 32)
-	found = append(found, '[')
-	for i, evidence := range full.Evidence {
-		if i > 0 {
-			found = append(found, ',')
+	w := c.x.walk(l)
+	w.all, w.only = false, at.user
+	var text []byte
+	err := w.to(at.offset+1, func(offset int64, e *expected, found []judged) {
+		if offset != at.offset {
+			return
 		}
-		found = strconv.AppendInt(found, int64(evidence.Code), 10)
-	}
-	if found, want := append(found, ']'), e.appendCodes(nil); !bytes.Equal(found, want) {
-		return fmt.Errorf("value %q: its evidence is of %s, not of %s", value, found, want)
-	}
-	return nil
-}
-
-// resultHeaders checks that a result has the headers due, each once, and no other.
-func resultHeaders(r *kgo.Record, e *expected, input *kgo.Record) error {
-	want := map[string][]byte{headerAlert: []byte("0"), headerSource: nil, headerRules: nil}
-	if e.codes != 0 {
-		want[headerAlert] = []byte("1")
-	}
-	if input != nil {
-		for _, name := range []string{headerRequestID, headerTraceparent} {
-			if value, ok := header(input, name); ok {
-				want[name] = value
+		for i := range found {
+			want := c.x.appendDue(nil, l, offset, e, &found[i].verdict)
+			text = fmt.Appendf(text, "; %s: value %s, not %s", difference(value, want), value, want)
+			if len(found) > 1 {
+				text = fmt.Appendf(text, " (if %s)", l.holes.text(found[i].of))
 			}
 		}
+	})
+	if err != nil {
+		return err
+	}
+	return errors.New(string(bytes.TrimPrefix(text, []byte("; "))))
+}
+
+// resultHeaders checks that a result has the headers due, each once, and no other; left are those that its mark says were
+// left out.
+func resultHeaders(r *kgo.Record, alert bool, t travel, left []string) error {
+	due := [...]struct {
+		name  string
+		value []byte // nil: any, but not empty
+		due   bool
+	}{
+		{headerAlert, []byte("0"), true}, {headerSource, nil, true}, {headerRules, nil, true},
+		{headerRequestID, t.requestID, t.requestID != nil && !slices.Contains(left, headerRequestID)},
+		{headerTraceparent, t.traceparent, t.traceparent != nil && !slices.Contains(left, headerTraceparent)},
+		{headerCut, nil, len(left) > 0},
+	}
+	if alert {
+		due[0].value = []byte("1")
 	}
 	for _, h := range r.Headers {
-		value, due := want[h.Key]
-		if !due {
+		i := 0
+		for i < len(due) && (due[i].name != h.Key || !due[i].due) {
+			i++
+		}
+		if i == len(due) {
 			return fmt.Errorf("header %s: %q is not due, or there twice", h.Key, h.Value)
 		}
-		if value != nil && !bytes.Equal(value, h.Value) {
-			return fmt.Errorf("header %s is %q, not %q", h.Key, h.Value, value)
+		if due[i].value != nil && !bytes.Equal(due[i].value, h.Value) {
+			return fmt.Errorf("header %s is %q, not %q", h.Key, h.Value, due[i].value)
 		}
-		if len(h.Value) == 0 {
+		if due[i].value == nil && len(h.Value) == 0 {
 			return fmt.Errorf("header %s is empty", h.Key)
 		}
-		delete(want, h.Key)
+		due[i].due = false
 	}
-	for name := range want {
-		return fmt.Errorf("header %s is missing", name)
+	for i := range due {
+		if due[i].due {
+			return fmt.Errorf("header %s is missing", due[i].name)
+		}
 	}
 	return nil
 }
 
 // dead compares a dead letter with the record that it was.
-func (c *checker) dead(r, input *kgo.Record) error {
+func (c *Checker) dead(r *kgo.Record, l *lane, offset int64, again bool) error {
+	input, err := l.letters[offset].record(c.o.Input, l.partition, offset)
+	if err != nil {
+		return err
+	}
 	if want := input.Partition % c.partitions[r.Topic]; r.Partition != want {
 		return fmt.Errorf("partition %d, not %d", r.Partition, want)
 	}
 	if mark, cut := header(r, headerCut); cut {
-		c.report.Cut++
+		if !again {
+			c.report.Cut++
+		}
 		return cutDead(r, input, string(mark))
 	}
 	if !same(r.Key, input.Key) || !same(r.Value, input.Value) {
@@ -267,7 +277,8 @@ func beginsWith(headers, first []kgo.RecordHeader) bool {
 // cutDead compares a dead letter that was too large for its topic: beginnings of key and value are kept, and the input's
 // headers or, where the mark says so, none of them.
 func cutDead(r, input *kgo.Record, mark string) error {
-	if !bytes.HasPrefix(input.Key, r.Key) || !bytes.HasPrefix(input.Value, r.Value) || len(r.Value)+len(r.Key) >= len(input.Value)+len(input.Key) {
+	dropped := len(input.Headers) > 0 && strings.Contains(mark, "headers dropped")
+	if !bytes.HasPrefix(input.Key, r.Key) || !bytes.HasPrefix(input.Value, r.Value) || !dropped && len(r.Value)+len(r.Key) >= len(input.Value)+len(input.Key) {
 		return fmt.Errorf("it is no cut of the input: %d bytes of key, %d of value", len(r.Key), len(r.Value))
 	}
 	headers := r.Headers

@@ -1,7 +1,9 @@
 package rulestest
 
 import (
+	"reflect"
 	"slices"
+	"strconv"
 	"testing"
 )
 
@@ -45,6 +47,38 @@ func TestModel(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestModelExplains checks the numbers behind the codes by a history whose numbers were worked out by hand.
+func TestModelExplains(t *testing.T) {
+	m := NewModel()
+	var got Verdict
+	for _, e := range []Event{
+		{"deposit", "3", 7, 100}, {"deposit", "001.50", 7, 90}, {"withdraw", "9", 7, 95}, {"deposit", "2", 7, 71}, {"deposit", "2.25", 8, 1},
+		{"deposit", "100", 7, 70}, {"deposit", "199.250000000000000001", 7, 100},
+	} {
+		got = m.Explain(e)
+	}
+	want := Verdict{
+		Codes: []int{300, 123}, Amount: "199.250000000000000001", Rising: 4,
+		Amounts: []string{"1.5", "2", "100", "199.250000000000000001"}, Sum: "205.750000000000000001", Count: 4,
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	got = m.Explain(Event{"withdraw", "100.010", 7, 91})
+	want = Verdict{
+		Codes: []int{1100}, LateBy: 4, Amount: "100.01", Withdraws: 1, Rising: 4, Amounts: want.Amounts, Sum: "103.5", Count: 3,
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	for i := range 10 {
+		got = m.Explain(Event{"deposit", strconv.Itoa(1000 + i), 7, 200})
+	}
+	if got.Rising != 14 || len(got.Amounts) != 8 || got.Amounts[0] != "1002" || got.Amounts[7] != "1009" {
+		t.Errorf("%+v, want a run of 14 with the amounts 1002 to 1009", got)
 	}
 }
 
