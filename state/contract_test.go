@@ -68,20 +68,23 @@ func memoryBackend(_ *testing.T, shards int) storetest.Backend {
 
 // redisBackend is a Redis store on a server.
 func redisBackend(t *testing.T, addr string, shards int) storetest.Backend {
-	group := fmt.Sprintf("t%016x", rand.Uint64())
-	f := &faults{left: -1}
 	o := state.DefaultRedisOptions()
-	o.Addrs, o.Group, o.Prefix, o.Dial = []string{addr}, group, "lapwing-test", f.dial
-	o.Shards, o.ChunkKeysMax = shards, storetest.ChunkKeysMax
-	outside := redis.NewClient(&redis.Options{Addr: addr})
+	o.Addrs, o.Shards = []string{addr}, shards
+	return backend(t, o, redis.NewClient(&redis.Options{Addr: addr}))
+}
+
+// backend is a store in a group of its own; the client looks at its keys from outside.
+func backend(t *testing.T, o state.RedisOptions, outside redis.UniversalClient) storetest.Backend {
+	f := &faults{left: -1}
+	o.Group, o.Prefix, o.Dial, o.ChunkKeysMax = fmt.Sprintf("t%016x", rand.Uint64()), "lapwing-test", f.dial, storetest.ChunkKeysMax
 	t.Cleanup(func() {
-		deleteKeys(t, outside, o.Prefix+":"+group+":*")
+		deleteKeys(t, outside, o.Prefix+":"+o.Group+":*")
 		_ = outside.Close()
 	})
 	return storetest.Backend{
 		Open:   func(t *testing.T) state.Store { return openRedis(t, o) },
-		Keys:   o.Prefix + ":" + group,
-		Shards: shards,
+		Keys:   o.Prefix + ":" + o.Group,
+		Shards: o.Shards,
 		Get: func(t *testing.T, key string) string {
 			value, err := outside.Get(context.Background(), key).Result()
 			if err != nil && err != redis.Nil {
@@ -118,9 +121,18 @@ func openRedis(t testing.TB, o state.RedisOptions) *state.Redis {
 	return r
 }
 
-// deleteKeys deletes the keys of one test.
-func deleteKeys(t testing.TB, c *redis.Client, pattern string) {
+// deleteKeys deletes the keys of one test, in a cluster on each of its masters.
+func deleteKeys(t testing.TB, c redis.UniversalClient, pattern string) {
 	ctx := context.Background()
+	if cluster, ok := c.(*redis.ClusterClient); ok {
+		if err := cluster.ForEachMaster(ctx, func(_ context.Context, master *redis.Client) error {
+			deleteKeys(t, master, pattern)
+			return nil
+		}); err != nil {
+			t.Logf("unlink: %v", err)
+		}
+		return
+	}
 	for it := c.Scan(ctx, 0, pattern, 1000).Iterator(); it.Next(ctx); {
 		if err := c.Unlink(ctx, it.Val()).Err(); err != nil {
 			t.Logf("unlink: %v", err)

@@ -9,9 +9,9 @@
 // committed states are written, so a record is true as of its tag whoever reads
 // it and whenever.
 //
-// For each lane, in each shard, one fence record "<epoch>:<n>:<payload>": the
-// epoch of the claim that owns the lane, the number of its writes in that shard,
-// and the lane's checkpoint as readable text.
+// For each lane, in each shard, one fence record "<epoch>-<token>:<n>:<payload>":
+// epoch and token of the claim that owns the lane, the number of its writes in
+// that shard, and the lane's checkpoint as readable text.
 //
 // # How it is used
 //

@@ -35,7 +35,7 @@ func (l *lane) Flush(ctx context.Context, s *Snapshot) error {
 		return fmt.Errorf("lane %d: %w", l.number, ErrPending)
 	}
 	for f.next < len(f.writes) {
-		window := f.writes[f.next:min(f.next+l.store.windowMax, len(f.writes))]
+		window := nextWindow(l.store, f.writes[f.next:], func(w *write) int { return len(w.keys) })
 		l.store.server.write(ctx, window)
 		for i := range window {
 			if err := l.wrote(&window[i]); err != nil {
@@ -131,7 +131,7 @@ func (f *flush) prepare(l *lane, s *Snapshot) {
 				f.values = append(f.values, valueText[s.start(at):s.ends[at]])
 			}
 			n++
-			w := write{shard: i, epoch: shard.epochText, n: n, payload: shard.payload}
+			w := write{shard: i, owner: shard.owner, n: n, payload: shard.payload}
 			w.keys, w.values = f.keys[keysFrom:], f.values[valuesFrom:]
 			if last {
 				w.payload = checkpoint

@@ -1,13 +1,13 @@
 -- Applies one write of a lane in one shard, all of it or nothing.
 -- KEYS: the fence record, the records of users.
--- ARGV: epoch, number of this write, next payload, the values of the records.
+-- ARGV: epoch-token, number of this write, next payload, the values of the records.
 -- Returns 1 applied, 0 done before, -1 no fence record, -2 another epoch,
 -- -3 an earlier write is missing.
 local fence = redis.call('GET', KEYS[1])
 if not fence then
   return -1
 end
-local epoch, n = string.match(fence, '^(%d+):(%d+):')
+local epoch, n = string.match(fence, '^([^:]+):(%d+):')
 if epoch ~= ARGV[1] then
   return -2
 end

@@ -54,8 +54,8 @@ func TestParseCheckpoint(t *testing.T) {
 }
 
 func FuzzParseFence(f *testing.F) {
-	f.Add("1700000000000000:7:v1 offset=120 layout=5f3a21 incarnation=2 owner=lapwing-0 horizon=60")
-	f.Add("1:0:")
+	f.Add("1700000000000000-0123456789abcdef:7:v1 offset=120 layout=5f3a21 incarnation=2 owner=lapwing-0 horizon=60")
+	f.Add("1-0000000000000000:0:")
 	f.Fuzz(func(t *testing.T, text string) {
 		fence, err := parseFence(text)
 		if err != nil {

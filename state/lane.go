@@ -3,7 +3,6 @@ package state
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"sync/atomic"
 )
 
@@ -23,16 +22,17 @@ type lane struct {
 
 // laneShard is a lane's ownership of one shard.
 type laneShard struct {
-	fenceKey  string
-	epoch     int64
-	epochText string
-	payload   string       // stored now; only Flush uses it
-	acked     atomic.Int64 // the last write that the server acknowledged
+	fenceKey string
+	epoch    int64
+	token    uint64
+	owner    string       // epoch and token as they are stored
+	payload  string       // stored now; only Flush uses it
+	acked    atomic.Int64 // the last write that the server acknowledged
 }
 
-// claimed takes over what a claim returned, and gives the checkpoint that stood
-// there before.
-func (s *laneShard) claimed(now, before string) (*Checkpoint, error) {
+// claimed takes over what a claim with a token returned, and gives the checkpoint
+// that stood there before.
+func (s *laneShard) claimed(now, before string, token uint64) (*Checkpoint, error) {
 	f, err := parseFence(now)
 	if err != nil {
 		return nil, err
@@ -47,10 +47,10 @@ func (s *laneShard) claimed(now, before string) (*Checkpoint, error) {
 			return nil, fmt.Errorf("%w: the claim made %.200q of %.200q", ErrCorrupt, now, before)
 		}
 	}
-	if f.n != 0 {
-		return nil, fmt.Errorf("%w: fence record %.200q is claimed and has writes", ErrCorrupt, now)
+	if f.n != 0 || f.token != token {
+		return nil, fmt.Errorf("%w: fence record %.200q is claimed and has writes, or another token than %s", ErrCorrupt, now, tokenText(token))
 	}
-	s.epoch, s.epochText, s.payload = f.epoch, strconv.FormatInt(f.epoch, 10), f.payload
+	s.epoch, s.token, s.owner, s.payload = f.epoch, f.token, f.owner(), f.payload
 	return f.checkpoint()
 }
 
@@ -69,6 +69,8 @@ func (s *laneShard) check(text string, acked int64) (detail string, err error) {
 		return fmt.Sprintf("a newer owner claimed it: epoch %d, ours is %d", f.epoch, s.epoch), nil
 	case f.epoch < s.epoch:
 		return fmt.Sprintf("the server went back in time: epoch %d stands there, ours is %d", f.epoch, s.epoch), nil
+	case f.token != s.token:
+		return fmt.Sprintf("another claim stands there: epoch and token %s, ours are %s", f.owner(), s.owner), nil
 	case f.n < acked:
 		return fmt.Sprintf("the server went back in time: write %d stands there, %d was acknowledged", f.n, acked), nil
 	}
@@ -78,7 +80,7 @@ func (s *laneShard) check(text string, acked int64) (detail string, err error) {
 // Details of a fenced lane.
 const (
 	detailMissing    = "its fence record is gone: the server was wiped or started empty"
-	detailOtherEpoch = "another epoch stands there: a newer owner claimed it, or the server went back in time"
+	detailOtherEpoch = "another claim stands there: a newer owner made it, or the server went back in time"
 	detailGap        = "the server went back in time: write %d is refused although %d was acknowledged"
 )
 
@@ -145,8 +147,8 @@ func (l *lane) Load(ctx context.Context, incarnation uint32, users []int64, out 
 	p := &l.loading
 	p.prepare(l, users)
 	acked := make([]int64, len(l.shards))
-	for from := 0; from < len(p.reads); from += l.store.windowMax {
-		window := p.reads[from:min(from+l.store.windowMax, len(p.reads))]
+	for from := 0; from < len(p.reads); {
+		window := nextWindow(l.store, p.reads[from:], func(r *read) int { return len(r.keys) })
 		for i := range l.shards {
 			acked[i] = l.shards[i].acked.Load()
 		}
@@ -158,6 +160,7 @@ func (l *lane) Load(ctx context.Context, incarnation uint32, users []int64, out 
 				return err
 			}
 		}
+		from += len(window)
 	}
 	return nil
 }

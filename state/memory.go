@@ -138,10 +138,11 @@ func (s *memoryServer) do(ctx context.Context, op Op, carryOut func()) error {
 }
 
 // claim implements server.
-func (s *memoryServer) claim(ctx context.Context, fenceKey string) (now, before string, err error) {
+func (s *memoryServer) claim(ctx context.Context, fenceKey, token string) (now, before string, err error) {
 	err = s.do(ctx, Op{Kind: OpClaim, Key: fenceKey}, func() {
 		before = s.records[fenceKey]
 		next := fence{epoch: time.Now().UnixMicro()}
+		next.token, _ = parseToken(token)
 		if before != "" {
 			old, err := parseFence(before)
 			if err != nil {
@@ -195,7 +196,7 @@ func (s *memoryServer) apply(w *write) outcome {
 	}
 	f, err := parseFence(stored)
 	switch {
-	case err != nil, strconv.FormatInt(f.epoch, 10) != w.epoch:
+	case err != nil, f.owner() != w.owner:
 		return outcomeOtherEpoch
 	case f.n >= w.n:
 		return outcomeDone
@@ -205,6 +206,6 @@ func (s *memoryServer) apply(w *write) outcome {
 	for i, key := range w.keys[1:] {
 		s.records[key] = w.values[i]
 	}
-	s.records[w.keys[0]] = fence{epoch: f.epoch, n: w.n, payload: w.payload}.String()
+	s.records[w.keys[0]] = fence{epoch: f.epoch, token: f.token, n: w.n, payload: w.payload}.String()
 	return outcomeApplied
 }

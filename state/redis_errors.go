@@ -8,8 +8,6 @@ import (
 	"io"
 	"net"
 	"slices"
-	"strconv"
-	"strings"
 	"syscall"
 
 	"github.com/redis/go-redis/v9"
@@ -24,7 +22,7 @@ type AccessError struct {
 
 // Error names the server and the remedy.
 func (e *AccessError) Error() string {
-	remedy := "set redis.username and redis.password to a login of this server"
+	remedy := "set redis.username and redis.password (of sentinels: redis.sentinel.username and redis.sentinel.password) to a login of this server"
 	if isPermission(e.Err) {
 		remedy = "allow the user to run EVALSHA, EVAL, SCRIPT, GET, SET, MGET, MSET, TIME and INFO on Lapwing's keys (ACL SETUSER)"
 	}
@@ -34,19 +32,64 @@ func (e *AccessError) Error() string {
 // Unwrap returns what the server said.
 func (e *AccessError) Unwrap() error { return e.Err }
 
-// redisError adds the server's address to an error, nil to none.
-func redisError(addr string, err error) error {
+// redisError adds the name of the server to an error, and what to do about it where
+// that is known; nil to none.
+func redisError(name string, err error) error {
 	var access *AccessError
+	var named *nodeError
 	switch {
 	case err == nil:
 		return nil
-	case errors.As(err, &access), errors.Is(err, ErrEviction), errors.Is(err, ErrVersion):
-		return err // it names the address
-	case redis.IsAuthError(err), isPermission(err):
-		return &AccessError{Addr: addr, Err: err}
+	case errors.As(err, &access), errors.As(err, &named), errors.Is(err, ErrEviction), errors.Is(err, ErrVersion), errors.Is(err, ErrTopology):
+		return err // it names the server
+	case errors.Is(err, redis.Nil) || redis.IsAuthError(err) || isPermission(err):
+		// Some sentinels may have refused, and others be away, who would not.
+		var network net.Error
+		if errors.As(err, &network) {
+			return &nodeError{name: name, err: fmt.Errorf("%v: %w", err, network)}
+		}
 	}
-	return fmt.Errorf("redis %s: %w", addr, err)
+	switch {
+	case redis.IsAuthError(err), isPermission(err):
+		return &AccessError{Addr: name, Err: err}
+	case errors.Is(err, redis.Nil): // of a sentinel: nothing else that is asked for has no answer
+		return fmt.Errorf("redis %s: %w: no sentinel knows a master of that name; set redis.sentinel.master to one that SENTINEL MASTERS lists", name, ErrTopology)
+	}
+	return &nodeError{name: name, err: err}
 }
+
+// nodeError is an error of a server that time may mend.
+type nodeError struct {
+	name string
+	err  error
+}
+
+// Error names the server, and the remedy where there is one.
+func (e *nodeError) Error() string {
+	text := fmt.Sprintf("redis %s: %v", e.name, e.err)
+	for _, r := range remedies {
+		if redis.HasErrorPrefix(e.err, r.prefix) {
+			return text + "; " + r.remedy
+		}
+	}
+	return text
+}
+
+// Unwrap returns what happened.
+func (e *nodeError) Unwrap() error { return e.err }
+
+// remedies are what to do if an error reply does not go away by itself.
+var remedies = []struct{ prefix, remedy string }{
+	{"TRYAGAIN", slotIsMoved},
+	{"ASK ", slotIsMoved},
+	{"CLUSTERDOWN", "redis-cli --cluster check names the slots that no master serves"},
+	{"READONLY", "it is a replica; name its master, or use redis.sentinel or redis.cluster, which find it"},
+	{"OOM", "raise maxmemory, or delete what is not needed"},
+	{"MISCONF", "Redis cannot write its data to disk; its log says why"},
+	{"NOREPLICAS", "fewer replicas follow than min-replicas-to-write asks for"},
+}
+
+const slotIsMoved = "a slot is being moved between nodes, and its users wait until that has ended; redis-cli --cluster check names a move that was left, redis-cli --cluster fix ends it"
 
 // isPermission reports whether the user may not run a command. Of one inside a script Redis says so only in words
 // (script.c, since 7.0).
@@ -63,7 +106,7 @@ func Retriable(err error) bool {
 	if err == nil {
 		return false
 	}
-	for _, fatal := range []error{ErrFenced, ErrCorrupt, ErrEviction, ErrVersion, ErrPending, context.Canceled, redis.ErrClosed} {
+	for _, fatal := range []error{ErrFenced, ErrCorrupt, ErrEviction, ErrTopology, ErrVersion, ErrPending, context.Canceled, redis.ErrClosed} {
 		if errors.Is(err, fatal) {
 			return false
 		}
@@ -72,6 +115,9 @@ func Retriable(err error) bool {
 	var certificate *tls.CertificateVerificationError
 	if errors.As(err, &access) || errors.As(err, &certificate) {
 		return false
+	}
+	if errors.Is(err, errReplica) || errors.Is(err, errNodeGone) {
+		return true
 	}
 	var reply redis.Error
 	if errors.As(err, &reply) {
@@ -82,55 +128,11 @@ func Retriable(err error) bool {
 }
 
 // passingReplies are the error replies of a server that takes the same command
-// later: it loads its data, fails over, runs a long script, has no memory, disk or
+// later: it loads its data, fails over, moves slots, runs a long script, has no memory, disk or
 // connection left, or has lost its scripts.
 var passingReplies = []string{
-	"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "BUSY ", "OOM", "MISCONF",
+	"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK ", "NOREPLICAS", "BUSY ", "OOM", "MISCONF",
 	"UNKILLABLE", "NOSCRIPT", "UNBLOCKED", "max number of clients reached",
-}
-
-// redisVersionMin is the oldest version that is tested.
-var redisVersionMin = [2]int{6, 2}
-
-// checkInfo looks at the reply of INFO. A server that names no version at all is
-// one for tests (miniredis), which evicts nothing.
-func checkInfo(addr, info string) error {
-	version, ok := infoField(info, "redis_version")
-	if !ok {
-		return nil
-	}
-	if !versionAtLeast(version, redisVersionMin) {
-		return fmt.Errorf("redis %s: %w: it is %s, at least %d.%d is needed", addr, ErrVersion, version, redisVersionMin[0], redisVersionMin[1])
-	}
-	if policy, _ := infoField(info, "maxmemory_policy"); policy != "noeviction" {
-		return fmt.Errorf("redis %s: %w: maxmemory_policy is %q, so Redis would drop states when its memory is full; run: CONFIG SET maxmemory-policy noeviction",
-			addr, ErrEviction, policy)
-	}
-	return nil
-}
-
-// infoField returns a field of the reply of INFO, lines of name:value.
-func infoField(info, name string) (string, bool) {
-	for line := range strings.Lines(info) {
-		if value, ok := strings.CutPrefix(line, name+":"); ok {
-			return strings.TrimRight(value, "\r\n"), true
-		}
-	}
-	return "", false
-}
-
-// versionAtLeast compares the first two numbers of a version.
-func versionAtLeast(version string, least [2]int) bool {
-	parts := strings.SplitN(version, ".", 3)
-	if len(parts) < 2 {
-		return false
-	}
-	major, errMajor := strconv.Atoi(parts[0])
-	minor, errMinor := strconv.Atoi(parts[1])
-	if errMajor != nil || errMinor != nil {
-		return false
-	}
-	return major > least[0] || major == least[0] && minor >= least[1]
 }
 
 // isConnectionError reports whether a connection ended or none was free.

@@ -27,6 +27,13 @@ func redisOptions(addr string) state.RedisOptions {
 	return o
 }
 
+// sentinels puts sentinels in place of the address.
+func sentinels(master string, addrs ...string) func(o *state.RedisOptions) {
+	return func(o *state.RedisOptions) {
+		o.Addrs, o.Sentinel.Master, o.Sentinel.Addrs = nil, master, addrs
+	}
+}
+
 func TestRedisOptions(t *testing.T) {
 	for _, test := range []struct {
 		spoil func(o *state.RedisOptions)
@@ -37,6 +44,16 @@ func TestRedisOptions(t *testing.T) {
 		{func(o *state.RedisOptions) { o.Addrs = nil }, "Addrs: has 0"},
 		{func(o *state.RedisOptions) { o.Addrs = []string{"a:1", "b:2"} }, "Addrs: has 2"},
 		{func(o *state.RedisOptions) { o.Addrs = []string{"redis"} }, `Addrs: "redis"`},
+		{func(o *state.RedisOptions) { o.Addrs, o.Cluster, o.Shards = []string{"a:1", "b:2"}, true, 64 }, ""},
+		{func(o *state.RedisOptions) { o.Addrs, o.Cluster = nil, true }, "Addrs: has 0"},
+		{func(o *state.RedisOptions) { o.Cluster, o.DB = true, 1 }, "DB: 1"},
+		{sentinels("m", "a:1", "b:2"), ""},
+		{sentinels("", "a:1"), "Sentinel.Master:"},
+		{sentinels("m"), "Sentinel.Addrs:"},
+		{sentinels("m", "a"), `Sentinel.Addrs: "a"`},
+		{func(o *state.RedisOptions) { o.Sentinel.Master, o.Sentinel.Addrs = "m", []string{"a:1"} }, "Addrs: has 1"},
+		{func(o *state.RedisOptions) { sentinels("m", "a:1")(o); o.Cluster = true }, "Cluster:"},
+		{func(o *state.RedisOptions) { sentinels("m", "a:1")(o); o.Sentinel.Username = "u" }, "Sentinel.Password:"},
 		{func(o *state.RedisOptions) { o.Username = "lapwing" }, "Password:"},
 		{func(o *state.RedisOptions) { o.DB = -1 }, "DB: -1"},
 		{func(o *state.RedisOptions) { o.Prefix = "" }, "Prefix:"},
@@ -314,6 +331,7 @@ func TestRetriable(t *testing.T) {
 		{state.ErrCorrupt, false},
 		{state.ErrEviction, false},
 		{state.ErrVersion, false},
+		{state.ErrTopology, false},
 		{state.ErrPending, false},
 		{&state.AccessError{Err: io.EOF}, false},
 		{context.Canceled, false},
@@ -332,6 +350,11 @@ func TestRetriable(t *testing.T) {
 		{redis.ErrPoolTimeout, true},
 		{&net.OpError{Op: "dial", Err: errors.New("connection refused")}, true},
 		{&net.DNSError{Err: "no such host", IsNotFound: true}, true},
+		{reply("MOVED 3999 127.0.0.1:6381"), true},
+		{reply("ASK 3999 127.0.0.1:6381"), true},
+		{reply("TRYAGAIN Multiple keys request during rehashing of slot"), true},
+		{reply("CLUSTERDOWN The cluster is down"), true},
+		{reply("MASTERDOWN Link with MASTER is down"), true},
 		{reply("LOADING Redis is loading the dataset in memory"), true},
 		{reply("READONLY You can't write against a read only replica."), true},
 		{reply("OOM command not allowed when used memory > 'maxmemory'."), true},
@@ -346,5 +369,40 @@ func TestRetriable(t *testing.T) {
 		if test.err != nil && state.Retriable(fmt.Errorf("lane 3: %w", test.err)) != test.want {
 			t.Errorf("%v, wrapped: want %v", test.err, test.want)
 		}
+	}
+}
+
+// TestLoginIsRevoked asks for a password that the store does not have, and closes its connections: the server refuses each
+// new one before a write is sent. The write must not be taken for done.
+func TestLoginIsRevoked(t *testing.T) {
+	server := startRedis(t)
+	l, err := openRedis(t, redisOptions(server.addr())).Claim(t.Context(), 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	outside := server.client.Conn()
+	defer outside.Close()
+	if err := outside.ConfigSet(t.Context(), "requirepass", "secret").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := outside.Do(t.Context(), "client", "kill", "type", "normal", "skipme", "yes").Err(); err != nil {
+		t.Fatal(err)
+	}
+	var s state.Snapshot
+	storetest.Fill(t, &s, 3, state.Checkpoint{Offset: 5}, storetest.Users(0, 3), func(u int64) int64 { return u })
+	for range 2 {
+		var access *state.AccessError
+		if err := l.Flush(t.Context(), &s); !errors.As(err, &access) {
+			t.Fatalf("flush: %v, want an AccessError", err)
+		}
+	}
+	if err := outside.ConfigSet(t.Context(), "requirepass", "").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Flush(t.Context(), &s); err != nil {
+		t.Fatal(err)
+	}
+	if fence := outside.Get(t.Context(), "lapwing:g:{0}:lane:3").Val(); !strings.Contains(fence, ":1:v1 offset=5 ") {
+		t.Fatalf("fence record %q, want write 1 with the checkpoint", fence)
 	}
 }

@@ -10,9 +10,10 @@ import (
 // server is what claims and lanes need of a key-value server. Its methods are
 // safe for concurrent use and keep nothing of their arguments.
 type server interface {
-	// claim takes the fence record with this key: it sets the next epoch and n to
-	// 0, keeps the payload, and returns the new text and the old one ("": none).
-	claim(ctx context.Context, fenceKey string) (now, before string, err error)
+	// claim takes the fence record with this key: it sets the next epoch, the token
+	// and n to 0, keeps the payload, and returns the new text and the old one ("":
+	// none). It is sent once; after an error it may have been carried out.
+	claim(ctx context.Context, fenceKey, token string) (now, before string, err error)
 
 	// read fills in the values of each read, "" for an absent key. Each read is
 	// atomic, all of them together are not. After an error no value is used.
@@ -33,7 +34,7 @@ type write struct {
 	shard   int
 	keys    []string // the fence record's, then those of the users
 	values  []string // of the users' records
-	epoch   string   // of the claim, as text
+	owner   string   // epoch and token of the claim, as text
 	n       int64    // number of the write within the claim and shard, from 1 on
 	payload string   // of the fence record after the write
 
@@ -47,7 +48,21 @@ type store struct {
 	keys      keyspace
 	codec     codec
 	keysMax   int // user keys in one read or write
-	windowMax int // reads or writes sent before the answers are awaited
+	windowMax int // full reads or writes sent before the answers are awaited
+}
+
+// nextWindow returns those of the next reads or writes that are sent together;
+// keys gives the number of keys of one. They have no more keys than windowMax full
+// ones: a lane with many shards has many small ones, and few at a time would cost
+// it many round trips.
+func nextWindow[T any](s *store, next []T, keys func(*T) int) []T {
+	left := s.windowMax * (1 + s.keysMax)
+	for i := range next {
+		if left -= keys(&next[i]); left < 0 && i > 0 {
+			return next[:i]
+		}
+	}
+	return next
 }
 
 // newStore returns the common part of a store.
@@ -66,11 +81,12 @@ func (s *store) Claim(ctx context.Context, number int32) (Lane, error) {
 	for i := range l.shards {
 		shard := &l.shards[i]
 		shard.fenceKey = s.keys.fence(i, number)
-		now, before, err := s.server.claim(ctx, shard.fenceKey)
+		token := newToken()
+		now, before, err := s.server.claim(ctx, shard.fenceKey, tokenText(token))
 		if err != nil {
 			return nil, fmt.Errorf("claim lane %d, shard %d: %w", number, i, err)
 		}
-		if checkpoints[i], err = shard.claimed(now, before); err != nil {
+		if checkpoints[i], err = shard.claimed(now, before, token); err != nil {
 			return nil, fmt.Errorf("claim lane %d, key %s: %w", number, shard.fenceKey, err)
 		}
 	}

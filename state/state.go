@@ -22,6 +22,10 @@ var (
 	// ErrEviction is a server whose eviction policy would drop records.
 	ErrEviction = errors.New("eviction policy is not noeviction")
 
+	// ErrTopology is a server of another kind than configured: a sentinel, a node
+	// of a cluster or none, or a master that no sentinel knows.
+	ErrTopology = errors.New("not the kind of server that is configured")
+
 	// ErrVersion is a server that is too old.
 	ErrVersion = errors.New("server version is not supported")
 
@@ -40,7 +44,8 @@ var (
 type Store interface {
 	// Claim makes the caller the owner of a lane and fences every past owner:
 	// the new epoch is the larger of the stored one plus one and the server's
-	// clock in microseconds. The stored checkpoint is kept.
+	// clock in microseconds, and a random token makes it the caller's alone. The
+	// stored checkpoint is kept.
 	Claim(ctx context.Context, lane int32) (Lane, error)
 
 	// Peek reads the checkpoint of a lane without claiming it. It returns false
@@ -64,7 +69,8 @@ type Lane interface {
 	// at the earliest kept offset then.
 	Previous() (Checkpoint, bool)
 
-	// Epoch returns the epoch of the claim, for logs. It grows with each claim.
+	// Epoch returns the epoch of the claim, for logs. It grows with each claim,
+	// unless the server lost one.
 	Epoch() int64
 
 	// Load reads the states of users into out, which has the same length. A user

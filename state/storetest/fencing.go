@@ -112,6 +112,49 @@ func olderEpochFences(f *fixture) {
 	f.wantCheckpoint(3, cp(50))
 }
 
+// twins returns two lanes that were claimed one after the other with the same epoch:
+// the server lost the first claim, and gave its number again. Each has made one
+// write; the record that stands is the second's.
+func (f *fixture) twins() (first, second state.Lane) {
+	f.Helper()
+	// Ahead of every clock, so that the epoch is the stored one plus one.
+	for key := range f.fences(3) {
+		f.Set(f.T, key, "8000000000000000-0123456789abcdef:5:"+cp(9).String())
+	}
+	before := f.fences(3)
+	first = f.claim(3)
+	f.flush(first, 3, cp(10), Users(0, 3), same)
+	f.restore(before)
+	second = f.claim(3)
+	if first.Epoch() != second.Epoch() {
+		f.Fatalf("epochs %d and %d: the test wants them to be the same", first.Epoch(), second.Epoch())
+	}
+	f.flush(second, 3, cp(20), Users(0, 3), func(u int64) int64 { return u + 1 })
+	return first, second
+}
+
+func sameEpochTwiceFencesFlush(f *fixture) {
+	first, second := f.twins()
+	before := f.fences(3)
+	var s state.Snapshot
+	Fill(f, &s, 3, cp(15), Users(0, 3), func(u int64) int64 { return u + 2 })
+	f.wantFenced(first.Flush(f.ctx, &s), "another")
+	f.wantOver(first)
+	if now := f.fences(3); !maps.Equal(now, before) {
+		f.Fatalf("the fenced flush changed %v to %v", before, now)
+	}
+	f.want(second, Users(0, 3), 20, func(u int64) int64 { return u + 1 })
+	f.flush(second, 3, cp(30), Users(0, 3), same)
+	f.want(second, Users(0, 3), 30, same)
+}
+
+func sameEpochTwiceFencesLoad(f *fixture) {
+	first, second := f.twins()
+	f.wantFenced(first.Load(f.ctx, 0, Users(0, 3), make([]state.Stored, 3)), "another claim")
+	f.wantOver(first)
+	f.want(second, Users(0, 3), 20, func(u int64) int64 { return u + 1 })
+}
+
 func lostRepliesApplyOnce(f *fixture) {
 	l := f.claim(3)
 	users := Users(0, 3*ChunkKeysMax)
@@ -272,9 +315,12 @@ func corruptFence(f *fixture) {
 	l := f.claim(3)
 	f.flush(l, 3, cp(50), Users(0, 1), same)
 	good := f.Get(f.T, f.fenceKey(0, 3))
+	const token = "-0123456789abcdef"
+	const owner = "12" + token
 	for _, text := range []string{
-		"hello", "12", "12:", "12:x:", ":1:", "0:1:", "-4:1:", "9007199254740993:1:",
-		"12:1:hello", "12:1:v2" + strings.SplitN(good, ":v1", 2)[1], good + " ", strings.Replace(good, "horizon=60", "horizon=060", 1),
+		"hello", "12", "12:1:", owner, owner + ":", owner + ":x:", ":1:", "0" + token + ":1:", "-4" + token + ":1:", "9007199254740993" + token + ":1:",
+		"12-:1:", "12-0123456789abcde:1:", "12-0123456789ABCDEF:1:", "12-0123456789abcdefg:1:",
+		owner + ":1:hello", owner + ":1:v2" + strings.SplitN(good, ":v1", 2)[1], good + " ", strings.Replace(good, "horizon=60", "horizon=060", 1),
 	} {
 		f.Set(f.T, f.fenceKey(0, 3), text)
 		_, _, err := f.Open(f.T).Peek(f.ctx, 3)

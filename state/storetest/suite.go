@@ -60,6 +60,8 @@ func Run(t *testing.T, open func(t *testing.T) Backend) {
 		{"OlderCopyFencesFlush", olderCopyFencesFlush},
 		{"OlderCopyFencesLoad", olderCopyFencesLoad},
 		{"OlderEpochFences", olderEpochFences},
+		{"SameEpochTwiceFencesFlush", sameEpochTwiceFencesFlush},
+		{"SameEpochTwiceFencesLoad", sameEpochTwiceFencesLoad},
 		{"LostRepliesApplyOnce", lostRepliesApplyOnce},
 		{"CheckpointComesLast", checkpointComesLast},
 		{"OneSnapshotAtATime", oneSnapshotAtATime},

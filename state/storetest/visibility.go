@@ -59,7 +59,7 @@ func keysAreAsDocumented(f *fixture) {
 	if err != nil || decoded.Tag != 50 || decoded.Lane != 3 || decoded.Incarnation != 0 || !decoded.State.Equal(&want) {
 		f.Fatalf("stored record: %+v, %v", decoded, err)
 	}
-	form := regexp.MustCompile(`^[1-9][0-9]{15}:1:v1 offset=50 layout=5f3a21 incarnation=0 owner=lapwing-0 horizon=60$`)
+	form := regexp.MustCompile(`^[1-9][0-9]{15}-[0-9a-f]{16}:1:v1 offset=50 layout=5f3a21 incarnation=0 owner=lapwing-0 horizon=60$`)
 	for key, text := range f.fences(3) {
 		if !form.MatchString(text) {
 			f.Fatalf("fence record %s: %q", key, text)
@@ -116,7 +116,7 @@ func epochsGrow(f *fixture) {
 		last = epoch
 	}
 	// A stored epoch ahead of the clock is counted up, not gone behind.
-	const ahead = "8000000000000000"
+	const ahead = "8000000000000000-0123456789abcdef"
 	for key := range f.fences(3) {
 		f.Set(f.T, key, ahead+":5:"+cp(9).String())
 	}
