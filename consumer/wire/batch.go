@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"math/bits"
 )
 
@@ -24,8 +25,13 @@ type Batch struct {
 	packed    []byte // The compressed batch of the last sending.
 	count     int32
 	firstTime int64
+	minTime   int64
 	maxTime   int64
 }
+
+// batchKeepBytesMax is the largest buffer that a batch keeps for its next use:
+// twice Kafka's default of the largest batch, since buffers grow by doubling.
+const batchKeepBytesMax = 2 << 20
 
 // NewBatch returns an empty batch.
 func NewBatch(topic string, partition int32) *Batch {
@@ -34,14 +40,21 @@ func NewBatch(topic string, partition int32) *Batch {
 	return b
 }
 
-// Reset empties the batch for another use and keeps its memory.
+// Reset empties the batch for another use and keeps its memory, unless that is
+// more than a batch usually needs: one huge record must not occupy it for ever.
 func (b *Batch) Reset(topic string, partition int32) {
+	if cap(b.buf) > batchKeepBytesMax {
+		b.buf = nil
+	}
+	if cap(b.packed) > batchKeepBytesMax {
+		b.packed = nil
+	}
 	if cap(b.buf) < batchHeaderSize {
 		b.buf = make([]byte, batchHeaderSize, 16<<10)
 	}
 	b.buf = b.buf[:batchHeaderSize]
 	b.topic, b.partition = topic, partition
-	b.count, b.firstTime, b.maxTime = 0, 0, 0
+	b.count, b.firstTime, b.minTime, b.maxTime = 0, 0, 0, 0
 }
 
 // Topic returns the topic of the batch.
@@ -59,11 +72,24 @@ func (b *Batch) Len() int { return len(b.buf) }
 
 // Append adds a record. A nil key or value is null.
 func (b *Batch) Append(timeMillis int64, key, value []byte, headers ...Header) {
-	delta := b.admit(timeMillis)
+	b.TryAppend(math.MaxInt, timeMillis, key, value, headers...)
+}
+
+// TryAppend adds a record unless Len would then be above limit, and reports
+// whether it did. A nil key or value is null.
+func (b *Batch) TryAppend(limit int, timeMillis int64, key, value []byte, headers ...Header) bool {
+	delta := timeMillis - b.firstTime
+	if b.count == 0 {
+		delta = 0
+	}
 	size := 1 + varintSize(delta) + varintSize(int64(b.count)) + varbytesSize(key) + varbytesSize(value) + varintSize(int64(len(headers)))
 	for i := range headers {
 		size += varintSize(int64(len(headers[i].Key))) + len(headers[i].Key) + varbytesSize(headers[i].Value)
 	}
+	if len(b.buf)+varintSize(int64(size))+size > limit {
+		return false
+	}
+	b.admit(timeMillis)
 	buf := binary.AppendVarint(b.buf, int64(size))
 	buf = append(buf, 0) // Attributes.
 	buf = binary.AppendVarint(buf, delta)
@@ -78,16 +104,31 @@ func (b *Batch) Append(timeMillis int64, key, value []byte, headers ...Header) {
 	}
 	b.buf = buf
 	b.count++
+	return true
 }
 
 // admit takes the timestamp of the next record into account and returns its
 // distance to the first.
 func (b *Batch) admit(timeMillis int64) (delta int64) {
 	if b.count == 0 {
-		b.firstTime, b.maxTime = timeMillis, timeMillis
+		b.firstTime, b.minTime, b.maxTime = timeMillis, timeMillis, timeMillis
 	}
+	b.minTime = min(b.minTime, timeMillis)
 	b.maxTime = max(b.maxTime, timeMillis)
 	return timeMillis - b.firstTime
+}
+
+// MergedLenMax bounds what Len would be after a Merge of o. Places and times
+// are written as distances to the batch's first record, so a record may take
+// more bytes in b than in o.
+func (b *Batch) MergedLenMax(o *Batch) int {
+	if b.count == 0 {
+		return len(o.buf)
+	}
+	delta := max(varintSize(o.firstTime-b.firstTime), varintSize(o.maxTime-b.firstTime), varintSize(o.minTime-b.firstTime))
+	each := delta - 1 + varintSize(int64(b.count)+int64(o.count)) - 1
+	each += varintSize(int64(each)) // The record's own length may take more, too.
+	return len(b.buf) + len(o.buf) - batchHeaderSize + each*int(o.count)
 }
 
 // Merge appends the records of o, which must be of the same partition and
@@ -98,7 +139,7 @@ func (b *Batch) Merge(o *Batch) {
 	}
 	if b.count == 0 {
 		b.buf = append(b.buf[:batchHeaderSize], o.buf[batchHeaderSize:]...)
-		b.count, b.firstTime, b.maxTime = o.count, o.firstTime, o.maxTime
+		b.count, b.firstTime, b.minTime, b.maxTime = o.count, o.firstTime, o.minTime, o.maxTime
 		return
 	}
 	rest := o.buf[batchHeaderSize:]
@@ -129,8 +170,8 @@ type identity struct {
 
 var noProducer = identity{producer: -1, epoch: -1}
 
-// seal completes the batch and returns its bytes, valid until the batch is
-// changed or sealed again. The same arguments give the same bytes.
+// seal completes the batch and returns its bytes, at most Len, valid until the
+// batch is changed or sealed again. The same arguments give the same bytes.
 func (b *Batch) seal(who identity, sequence int32, transactional bool, c Compression) ([]byte, error) {
 	out := b.buf
 	if c != None {
@@ -140,6 +181,9 @@ func (b *Batch) seal(who identity, sequence int32, transactional bool, c Compres
 			return nil, partitionError("compress batch for", b.topic, b.partition, -1, err)
 		}
 		b.packed = out
+		if len(out) >= len(b.buf) {
+			out, c = b.buf, None // Compressed it might be more than the topic takes.
+		}
 	}
 	attributes := uint16(c)
 	if transactional {

@@ -75,7 +75,7 @@ func decodeByFranz(t *testing.T, raw []byte) (kmsg.RecordBatch, []kmsg.Record) {
 func TestBatchHeader(t *testing.T) {
 	for _, c := range allCompressions {
 		b := NewBatch("t", 3)
-		b.Append(1000, []byte("a"), []byte("b"))
+		b.Append(1000, []byte("a"), bytes.Repeat([]byte("b"), 500))
 		b.Append(1500, nil, nil)
 		b.Append(900, []byte{}, []byte{}, Header{"h", nil})
 		raw, err := b.seal(identity{77, 5}, 42, true, c)
@@ -133,6 +133,94 @@ func TestMergeIsAppending(t *testing.T) {
 			t.Fatalf("seed %d: merged and appended batches differ", seed)
 		}
 		decodeByFranz(t, a)
+	}
+}
+
+// TestTryAppend compares with the size that Append brings about: a record is refused exactly when it would be above the
+// limit, and leaves the batch as it was.
+func TestTryAppend(t *testing.T) {
+	rng := rand.New(rand.NewPCG(7, 7))
+	for range 300 {
+		b := NewBatch("t", 0)
+		sample(b, rng, rng.IntN(200))
+		value, header := make([]byte, rng.IntN(300)), Header{"h", make([]byte, rng.IntN(80))}
+		at := 1_700_000_000_000 + rng.Int64N(1<<40)
+		whole := NewBatch("t", 0)
+		whole.Merge(b)
+		whole.Append(at, []byte("key"), value, header)
+		before := bytes.Clone(b.buf)
+		if b.TryAppend(whole.Len()-1, at, []byte("key"), value, header) || !bytes.Equal(b.buf, before) || b.Count() != whole.Count()-1 {
+			t.Fatalf("a record is taken that makes %d bytes, the limit is one less", whole.Len())
+		}
+		if !b.TryAppend(whole.Len(), at, []byte("key"), value, header) || b.Len() != whole.Len() || b.Count() != whole.Count() {
+			t.Fatalf("a record is refused that makes %d bytes, just the limit", whole.Len())
+		}
+		want, err := whole.seal(noProducer, -1, false, None)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := b.seal(noProducer, -1, false, None); err != nil || !bytes.Equal(got, want) {
+			t.Fatalf("a refused record has left something behind (%v)", err)
+		}
+	}
+}
+
+// TestMergedLenMax checks that the bound holds, also for batches whose times lie far apart and out of order, and that it
+// is not far off.
+func TestMergedLenMax(t *testing.T) {
+	rng := rand.New(rand.NewPCG(8, 8))
+	for range 1000 {
+		a, b := NewBatch("t", 0), NewBatch("t", 0)
+		for _, one := range []*Batch{a, b} {
+			base := 1_700_000_000_000 + rng.Int64N(int64(1)<<rng.IntN(40))
+			for range rng.IntN(300) {
+				one.Append(base+rng.Int64N(2000)-1000, nil, make([]byte, rng.IntN(100)))
+			}
+		}
+		bound := a.MergedLenMax(b)
+		n := b.Count()
+		a.Merge(b)
+		if a.Len() > bound || bound-a.Len() > 10*n {
+			t.Fatalf("%d bytes after the merge of %d records, the bound is %d", a.Len(), n, bound)
+		}
+	}
+}
+
+// TestSealNeverGrows has content that no codec makes smaller: the batch is as large as Len says, since a topic might not
+// take more.
+func TestSealNeverGrows(t *testing.T) {
+	rng := rand.New(rand.NewPCG(9, 9))
+	random := make([]byte, 300<<10)
+	for i := range random {
+		random[i] = byte(rng.Uint32())
+	}
+	for _, c := range allCompressions {
+		b := NewBatch("t", 0)
+		b.Append(1, nil, random)
+		raw, err := b.seal(noProducer, -1, false, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(raw) > b.Len() {
+			t.Errorf("%v: %d bytes are sent of a batch of %d", c, len(raw), b.Len())
+		}
+		got, records := decodeByFranz(t, raw)
+		if got.Attributes != 0 || !bytes.Equal(records[0].Value, random) {
+			t.Errorf("%v: attributes %d", c, got.Attributes)
+		}
+	}
+}
+
+// TestBatchLetsGo gives a batch one huge record: its memory is not kept for the next use.
+func TestBatchLetsGo(t *testing.T) {
+	b := NewBatch("t", 0)
+	b.Append(1, nil, make([]byte, 10<<20))
+	if _, err := b.seal(noProducer, -1, false, LZ4); err != nil {
+		t.Fatal(err)
+	}
+	b.Reset("t", 0)
+	if kept := cap(b.buf) + cap(b.packed); kept > 2*batchKeepBytesMax {
+		t.Errorf("%d bytes are kept", kept)
 	}
 }
 

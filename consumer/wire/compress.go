@@ -134,9 +134,6 @@ type decompressor struct {
 // expand returns what src decompresses to, valid until the next call. An error
 // wraps ErrTooLarge if that is more than the limit, or ErrMalformed.
 func (d *decompressor) expand(c Compression, src []byte) ([]byte, error) {
-	if cap(d.buf) > keepBytesMax {
-		d.buf = nil
-	}
 	var err error
 	d.buf = d.buf[:0]
 	switch c {
@@ -164,6 +161,14 @@ func (d *decompressor) expand(c Compression, src []byte) ([]byte, error) {
 		return nil, err
 	}
 	return nil, fmt.Errorf("%w: %v data: %w", ErrMalformed, c, err)
+}
+
+// letGo ends the use of what expand returned. A partition that stays silent
+// from then on must not hold a huge buffer.
+func (d *decompressor) letGo() {
+	if cap(d.buf) > keepBytesMax {
+		d.buf = nil
+	}
 }
 
 func (d *decompressor) tooLarge() error {
@@ -277,13 +282,18 @@ func (d *decompressor) snappyBlock(block []byte) error {
 	return nil
 }
 
+// zstdWindowBytes is the window that every decoder of zstd should allow (RFC
+// 8878). The package takes its limit of memory for one of the window too, and
+// a batch of some bytes may declare a large one.
+const zstdWindowBytes = 8 << 20
+
 func (d *decompressor) expandZstd(src []byte) error {
 	if d.zstd == nil {
 		var err error
 		d.zstd, err = zstd.NewReader(nil,
 			zstd.WithDecoderConcurrency(1),
 			zstd.WithDecoderLowmem(true),
-			zstd.WithDecoderMaxMemory(uint64(d.limit)))
+			zstd.WithDecoderMaxMemory(uint64(max(d.limit, zstdWindowBytes))))
 		if err != nil {
 			return err
 		}
@@ -294,6 +304,9 @@ func (d *decompressor) expandZstd(src []byte) error {
 	}
 	if err != nil {
 		return err
+	}
+	if len(out) > d.limit {
+		return d.tooLarge()
 	}
 	d.buf = out
 	return nil

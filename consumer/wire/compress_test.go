@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/klauspost/compress/snappy"
+
+	"github.com/lapwing/lapwing/consumer/consumertest"
 )
 
 func TestParseCompression(t *testing.T) {
@@ -166,16 +168,63 @@ func TestDecompressDamaged(t *testing.T) {
 	}
 }
 
-func TestDecompressorLetsGoOfHugeBuffers(t *testing.T) {
-	d := decompressor{limit: 64 << 20}
-	huge, _ := appendCompressed(nil, Zstd, make([]byte, keepBytesMax+1))
-	small, _ := appendCompressed(nil, Zstd, []byte("small"))
-	for _, packed := range [][]byte{huge, small} {
-		if _, err := d.expand(Zstd, packed); err != nil {
+// TestReaderLetsGoOfHugeBuffers reads a batch that is huge when decompressed: a partition that is silent afterwards does
+// not hold its memory.
+func TestReaderLetsGoOfHugeBuffers(t *testing.T) {
+	b := NewBatch("t", 0)
+	b.Append(1, nil, make([]byte, keepBytesMax+1))
+	raw, err := b.seal(noProducer, -1, false, Zstd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := recordReader{expand: decompressor{limit: 64 << 20}}
+	read := 0
+	if next, err := r.read(raw, 0, func(rec *Record) error { read += len(rec.Value); return nil }); err != nil || next != 1 || read != keepBytesMax+1 {
+		t.Fatalf("next %d, %d bytes, %v", next, read, err)
+	}
+	if cap(r.expand.buf) > keepBytesMax {
+		t.Fatalf("keeps %d bytes", cap(r.expand.buf))
+	}
+}
+
+// TestBombOfOneGiB reads batches of some kilobytes (snappy: megabytes) that hold a gibibyte. Each is refused before
+// memory for it is taken.
+func TestBombOfOneGiB(t *testing.T) {
+	const limit, bombBytes = 8 << 20, 1 << 30
+	for _, form := range consumertest.Bombs() {
+		bomb, err := consumertest.Bomb(form, bombBytes)
+		if err != nil {
 			t.Fatal(err)
 		}
+		r := recordReader{expand: decompressor{limit: limit}}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		next, err := r.read(bomb, 0, func(*Record) error { t.Errorf("%s: a record is handed over", form); return nil })
+		runtime.ReadMemStats(&after)
+		if !errors.Is(err, ErrTooLarge) || next != 0 {
+			t.Errorf("%s: next %d, %v", form, next, err)
+		}
+		used := after.TotalAlloc - before.TotalAlloc
+		t.Logf("%s: a batch of %d bytes that holds %d: %d bytes allocated", form, len(bomb), bombBytes, used)
+		// A buffer that grows is copied on the way; at no time there are more than two.
+		if used > 8*limit {
+			t.Errorf("%s: %d bytes were allocated, the limit is %d", form, used, limit)
+		}
 	}
-	if cap(d.buf) > keepBytesMax {
-		t.Fatalf("keeps %d bytes", cap(d.buf))
+}
+
+// TestBombIsValid reads small ones whole: what is refused above is refused for nothing but its size.
+func TestBombIsValid(t *testing.T) {
+	for _, form := range consumertest.Bombs() {
+		bomb, err := consumertest.Bomb(form, 100_000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := recordReader{expand: decompressor{limit: 1 << 20}}
+		read := -1
+		next, err := r.read(bomb, 0, func(rec *Record) error { read = len(rec.Value); return nil })
+		if err != nil || next != 1 || read != 100_000 {
+			t.Errorf("%s: next %d, a value of %d bytes, %v", form, next, read, err)
+		}
 	}
 }

@@ -2,7 +2,9 @@ package wire
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"sync"
 
 	kafka "github.com/segmentio/kafka-go"
@@ -86,6 +88,13 @@ func (c *Client) coordinated(ctx context.Context, k coordinatorKey, do func(ctx 
 		}
 		return err
 	})
+}
+
+// unsent says that an error is of a request of which not a byte was sent: there
+// was no connection, nor a broker to connect to.
+func unsent(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial" || errors.Is(err, errNoBroker)
 }
 
 // askCoordinator is coordinated for a message of kafka-go's; check finds the

@@ -125,14 +125,15 @@ func TestDecodersRefuseCutAnswers(t *testing.T) {
 }
 
 func TestDecodeFetchErrors(t *testing.T) {
+	id := [16]byte{1, 2, 3, 15: 9}
 	answer := func(change func(r *kmsg.FetchResponse, p *kmsg.FetchResponseTopicPartition)) []byte {
 		r := kmsg.NewPtrFetchResponse()
 		r.SetVersion(fetchVersion)
-		r.Topics = []kmsg.FetchResponseTopic{{Topic: "events", Partitions: []kmsg.FetchResponseTopicPartition{{
+		r.Topics = []kmsg.FetchResponseTopic{{TopicID: id, Partitions: []kmsg.FetchResponseTopicPartition{{
 			Partition: 2, HighWatermark: 9, LastStableOffset: 8, LogStartOffset: 7, PreferredReadReplica: -1,
 		}}}}
 		change(r, &r.Topics[0].Partitions[0])
-		return r.AppendTo(nil)
+		return r.AppendTo([]byte{0})
 	}
 	for _, c := range []struct {
 		name   string
@@ -142,11 +143,11 @@ func TestDecodeFetchErrors(t *testing.T) {
 		{"empty", func(*kmsg.FetchResponse, *kmsg.FetchResponseTopicPartition) {}, nil},
 		{"error of the request", func(r *kmsg.FetchResponse, _ *kmsg.FetchResponseTopicPartition) { r.ErrorCode = 70 }, kafka.FetchSessionIDNotFound},
 		{"error of the partition", func(_ *kmsg.FetchResponse, p *kmsg.FetchResponseTopicPartition) { p.ErrorCode = 1 }, kafka.OffsetOutOfRange},
-		{"another topic", func(r *kmsg.FetchResponse, _ *kmsg.FetchResponseTopicPartition) { r.Topics[0].Topic = "x" }, ErrMalformed},
+		{"another topic", func(r *kmsg.FetchResponse, _ *kmsg.FetchResponseTopicPartition) { r.Topics[0].TopicID[3] = 4 }, ErrMalformed},
 		{"another partition", func(_ *kmsg.FetchResponse, p *kmsg.FetchResponseTopicPartition) { p.Partition = 1 }, ErrMalformed},
 		{"no topic", func(r *kmsg.FetchResponse, _ *kmsg.FetchResponseTopicPartition) { r.Topics = nil }, ErrMalformed},
 	} {
-		f := (&Client{}).NewFetcher("events", 2, FetchOptions{})
+		f := (&Client{}).NewFetcher("events", 2, FetchOptions{TopicID: id})
 		if _, err := f.decode(answer(c.change)); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", c.name, err, c.want)
 		}
@@ -155,7 +156,7 @@ func TestDecodeFetchErrors(t *testing.T) {
 		p.AbortedTransactions = []kmsg.FetchResponseTopicPartitionAbortedTransaction{{ProducerID: 1, FirstOffset: 2}}
 		p.RecordBatches = []byte("batches")
 	})
-	f := (&Client{}).NewFetcher("events", 2, FetchOptions{})
+	f := (&Client{}).NewFetcher("events", 2, FetchOptions{TopicID: id})
 	records, err := f.decode(whole)
 	if err != nil || string(records) != "batches" || !reflect.DeepEqual(f.reader.aborted, []abortedTransaction{{1, 2}}) ||
 		f.HighWatermark != 9 || f.LastStable != 8 || f.LogStart != 7 {
@@ -191,7 +192,7 @@ func TestRawExchangeRefusesHostileAnswers(t *testing.T) {
 		{"size above the limit", []byte{0, 0, 0, 105, 0, 0, 0, 1}, ErrMalformed},
 		{"answer to another request", []byte{0, 0, 0, 6, 0, 0, 0, 9, 'o', 'k'}, ErrMalformed},
 	} {
-		r := c.request(nil, protocol.Fetch, fetchVersion, false)
+		r := c.request(nil, protocol.Fetch, fetchVersion, true)
 		r.correlation = 1
 		m, err := r.RawExchange(loop{bytes.NewReader(x.answer), io.Discard})
 		if !errors.Is(err, x.want) {

@@ -3,7 +3,7 @@
 // topic ids) and what it does too slowly or unsafely for an engine that must
 // judge every event exactly once (fetching, record batches).
 //
-// It knows nothing of events, rules or stores. It needs Kafka 3.0 or later.
+// It knows nothing of events, rules or stores. It needs Kafka 3.1 or later.
 //
 // # How it reaches the broker
 //

@@ -27,6 +27,9 @@ var (
 	// ErrBatchTooLarge is the error of writing a batch that is larger than
 	// ProducerOptions.BatchBytesMax or than the topic takes.
 	ErrBatchTooLarge = errors.New("record batch is larger than the topic takes")
+	// ErrOffsetsLate is the error of CommitOffsets when the request or its answer
+	// was lost: it may be carried out at any later time.
+	ErrOffsetsLate = errors.New("the offsets may still be committed later")
 	// ErrState is the error of a Producer method that is not legal in its state.
 	ErrState = errors.New("not legal in this state of the producer")
 )
@@ -109,6 +112,8 @@ func Classify(err error) Class {
 	switch {
 	case errors.Is(err, ErrBatchTooLarge):
 		return TooLarge
+	case errors.Is(err, ErrOffsetsLate):
+		return Rejoin // Only another generation makes the coordinator refuse them.
 	case errors.Is(err, ErrChecksum):
 		return Retry // Bytes damaged on the way are whole when read again.
 	case errors.Is(err, ErrMalformed), errors.Is(err, ErrTooLarge), errors.Is(err, ErrOldFormat), errors.Is(err, ErrState):
@@ -126,7 +131,7 @@ func Classify(err error) Class {
 	return Fatal
 }
 
-// classes has every code that Kafka 3.0 to 4.x can send to Lapwing and that
+// classes has every code that Kafka 3.1 to 4.x can send to Lapwing and that
 // time does not mend.
 //
 // Everything else is the cluster being busy with itself, and passes: -1 unknown,
@@ -228,6 +233,13 @@ func errorCode(err error) (kafka.Error, bool) {
 func isCode(err error) bool {
 	_, ok := errorCode(err)
 	return ok
+}
+
+// AnotherTopic says that a topic id was refused: the topic was deleted, whether
+// or not another has its name by now, or the broker does not know it yet.
+func AnotherTopic(err error) bool {
+	code, ok := errorCode(err)
+	return ok && (code == kafka.UnknownTopicID || code == kafka.InconsistentTopicID)
 }
 
 // movedLeader reports whether another broker may lead the partition by now.

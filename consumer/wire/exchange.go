@@ -3,6 +3,7 @@ package wire
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 
@@ -15,6 +16,9 @@ const (
 	anyBroker        int32 = -1 // Whichever bootstrap broker answers.
 	controllerBroker int32 = -2 // What kafka-go holds for the controller.
 )
+
+// errNoBroker is of a request to a broker that nobody knows.
+var errNoBroker = errors.New("not in the cluster's metadata")
 
 // route implements protocol.BrokerMessage: the request goes to a broker that the
 // caller knows already.
@@ -30,7 +34,7 @@ func (r route) Broker(cluster protocol.Cluster) (protocol.Broker, error) {
 	}
 	b, ok := cluster.Brokers[id]
 	if !ok {
-		return b, fmt.Errorf("broker %d is not in the cluster's metadata: %w", id, kafka.BrokerNotAvailable)
+		return b, fmt.Errorf("broker %d is %w: %w", id, errNoBroker, kafka.BrokerNotAvailable)
 	}
 	return b, nil
 }

@@ -19,6 +19,10 @@ const (
 
 // FetchOptions configures a Fetcher.
 type FetchOptions struct {
+	// TopicID is the topic that is read (KIP-516): one that was deleted and made
+	// again under the same name is another, and Fetch fails with code 100. Zero:
+	// whichever has the name at the first Fetch; after code 100, at the next.
+	TopicID [16]byte
 	// BytesMax bounds the record batches of one answer, as they are in the log.
 	// A single batch that is larger still arrives whole.
 	BytesMax int32
@@ -59,6 +63,7 @@ type Fetcher struct {
 
 	client    *Client
 	topic     string
+	id        [16]byte // Zero: not known yet.
 	partition int32
 	options   FetchOptions
 	request   []byte // Reused; nil after an error.
@@ -71,7 +76,7 @@ func (c *Client) NewFetcher(topic string, partition int32, o FetchOptions) *Fetc
 	o = o.withDefaults()
 	return &Fetcher{
 		HighWatermark: -1, LastStable: -1, LogStart: -1,
-		client: c, topic: topic, partition: partition, options: o,
+		client: c, topic: topic, id: o.TopicID, partition: partition, options: o,
 		reader: recordReader{committed: o.Committed, expand: decompressor{limit: o.DecompressedBytesMax}},
 	}
 }
@@ -86,11 +91,17 @@ func (c *Client) NewFetcher(topic string, partition int32, o FetchOptions) *Fetc
 // over. Fetch does not try again by itself.
 func (f *Fetcher) Fetch(ctx context.Context, offset int64, fn func(*Record) error) (next int64, err error) {
 	var records []byte
+	if err := f.identify(ctx); err != nil {
+		return offset, f.wrap(offset, err)
+	}
 	err = f.client.askLeader(ctx, f.topic, f.partition, func(ctx context.Context, broker int32) error {
 		records, err = f.fetch(ctx, broker, offset)
 		return err
 	})
 	if err != nil {
+		if AnotherTopic(err) {
+			f.id = f.options.TopicID
+		}
 		return offset, f.wrap(offset, err)
 	}
 	next, err = f.reader.read(records, offset, fn)
@@ -98,6 +109,19 @@ func (f *Fetcher) Fetch(ctx context.Context, offset int64, fn func(*Record) erro
 		err = f.wrap(next, err)
 	}
 	return next, err
+}
+
+// identify finds the topic's id unless it is known.
+func (f *Fetcher) identify(ctx context.Context) error {
+	if f.id != [16]byte{} {
+		return nil
+	}
+	topics, err := f.client.Topics(ctx, f.topic)
+	if err != nil {
+		return err
+	}
+	f.id = topics[0].ID
+	return topics[0].Err
 }
 
 func (f *Fetcher) wrap(offset int64, err error) error {
@@ -120,12 +144,13 @@ func (f *Fetcher) fetch(ctx context.Context, broker int32, offset int64) ([]byte
 	return f.decode(a.body)
 }
 
-// fetchVersion is the newest without flexible fields and topic ids, which
-// Kafka from 2.3 to 4.x speaks.
-const fetchVersion = 11
+// fetchVersion is the first that names topics by their ids: Kafka 3.1. By its
+// name a topic that was deleted, made again and filled between two fetches
+// cannot be told from the former one.
+const fetchVersion = 13
 
 func (f *Fetcher) encode(offset int64) *rawExchange {
-	x := f.client.request(f.request, protocol.Fetch, fetchVersion, false)
+	x := f.client.request(f.request, protocol.Fetch, fetchVersion, true)
 	b := appendInt32(x.frame, -1) // No replica.
 	b = appendInt32(b, int32(f.options.WaitMax.Milliseconds()))
 	b = appendInt32(b, f.options.BytesMin)
@@ -139,43 +164,48 @@ func (f *Fetcher) encode(offset int64) *rawExchange {
 	}
 	b = appendInt32(b, 0)  // No session.
 	b = appendInt32(b, -1) // Nor the wish for one.
-	b = appendInt32(b, 1)
-	b = appendString(b, f.topic)
-	b = appendInt32(b, 1)
+	b = appendCompactCount(b, 1)
+	b = append(b, f.id[:]...)
+	b = appendCompactCount(b, 1)
 	b = appendInt32(b, f.partition)
 	b = appendInt32(b, -1) // Leader epoch unknown.
 	b = appendInt64(b, offset)
-	b = appendInt64(b, -1) // Log start: for followers.
+	b = appendInt32(b, -1) // Last epoch fetched, and
+	b = appendInt64(b, -1) // log start: for followers.
 	b = appendInt32(b, f.options.BytesMax)
-	b = appendInt32(b, 0)         // Forgotten topics of a session.
-	x.frame = appendString(b, "") // Rack.
+	b = append(b, 0, 0)            // No tagged fields of the partition, of the topic.
+	b = appendCompactCount(b, 0)   // Forgotten topics of a session.
+	b = appendCompactString(b, "") // Rack.
+	x.frame = append(b, 0)         // No tagged fields.
 	return x
 }
 
-// decode reads a Fetch answer of version 11 about one partition, sets the
+// decode reads a Fetch answer of version 13 about one partition, sets the
 // marks and the aborted transactions, and returns the record batches.
 func (f *Fetcher) decode(body []byte) ([]byte, error) {
 	d := decoder{rest: body}
+	d.tags()
 	d.int32() // Throttle time.
 	if code := d.int16(); code != 0 && !d.bad {
 		return nil, kafka.Error(code)
 	}
 	d.int32() // Session.
-	topics := d.int32()
-	topic := d.string()
-	partitions := d.int32()
+	topics := d.compactCount(16)
+	id := d.take(16)
+	partitions := d.compactCount(34)
 	partition := d.int32()
 	if err := d.err("fetch"); err != nil {
 		return nil, err
 	}
-	if topics != 1 || partitions != 1 || string(topic) != f.topic || partition != f.partition {
-		return nil, fmt.Errorf("%w: fetch answer is about %s/%d", ErrMalformed, topic, partition)
+	if topics != 1 || partitions != 1 || string(id) != string(f.id[:]) || partition != f.partition {
+		return nil, fmt.Errorf("%w: fetch answer is about partition %d of topic id %x", ErrMalformed, partition, id)
 	}
 	code := d.int16()
 	f.HighWatermark, f.LastStable, f.LogStart = d.int64(), d.int64(), d.int64()
 	f.reader.aborted = f.reader.aborted[:0]
-	for n := d.count(16); n > 0; n-- {
+	for n := d.compactCount(17); n > 0; n-- {
 		f.reader.aborted = append(f.reader.aborted, abortedTransaction{d.int64(), d.int64()})
+		d.tags()
 	}
 	d.int32() // Preferred read replica.
 	if err := d.err("fetch"); err != nil {
@@ -184,10 +214,9 @@ func (f *Fetcher) decode(body []byte) ([]byte, error) {
 	if code != 0 {
 		return nil, kafka.Error(code)
 	}
-	size := d.int32()
-	if size == -1 {
-		size = 0
-	}
-	records := d.take(int(size))
+	records := d.compactString()
+	d.tags() // Of the partition,
+	d.tags() // of the topic,
+	d.tags() // of the answer.
 	return records, d.err("fetch")
 }

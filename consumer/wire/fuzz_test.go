@@ -73,13 +73,11 @@ func FuzzFetchResponse(f *testing.F) {
 	for _, body := range goldenBodies(f) {
 		f.Add(body, int64(0))
 	}
-	fetcher := (&Client{}).NewFetcher("", 0, FetchOptions{Committed: true})
 	f.Fuzz(func(t *testing.T, body []byte, offset int64) {
-		if len(body) < 14 {
+		if len(body) < 28 {
 			return
 		}
-		d := decoder{rest: body[14:]}
-		fetcher.topic = string(d.string())
+		fetcher := goldenFetcher(body)
 		if records, err := fetcher.decode(body); err == nil {
 			checkRead(t, &fetcher.reader, records, max(offset, 0))
 		}
@@ -88,8 +86,7 @@ func FuzzFetchResponse(f *testing.F) {
 
 func FuzzRecordBatch(f *testing.F) {
 	for _, body := range goldenBodies(f) {
-		d := decoder{rest: body[14:]}
-		fetcher := (&Client{}).NewFetcher(string(d.string()), 0, FetchOptions{})
+		fetcher := goldenFetcher(body)
 		records, err := fetcher.decode(body)
 		if err != nil {
 			f.Fatal(err)

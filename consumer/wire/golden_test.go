@@ -15,7 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// The golden files are bodies of Fetch answers (version 11, read_committed) of
+// The golden files are bodies of Fetch answers (version 13, read_committed) of
 // a real broker, whose records were written by the three families of clients:
 // Java, librdkafka and franz-go. To take them again, with kcat in PATH and a
 // script that runs a class of Kafka's tools with --bootstrap-server set:
@@ -103,12 +103,17 @@ func openGolden(t testing.TB, file string) (f *Fetcher, records []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := decoder{rest: body[14:]}
-	f = (&Client{}).NewFetcher(string(d.string()), 0, FetchOptions{Committed: true})
+	f = goldenFetcher(body)
 	if records, err = f.decode(body); err != nil {
 		t.Fatal(err)
 	}
 	return f, records
+}
+
+// goldenFetcher returns the fetcher of a recorded answer: one of its topic.
+func goldenFetcher(body []byte) *Fetcher {
+	const before = 1 + 4 + 2 + 4 + 1 // Tags, throttle time, error, session, number of topics.
+	return (&Client{}).NewFetcher("", 0, FetchOptions{TopicID: [16]byte(body[before:]), Committed: true})
 }
 
 func takeGolden(t *testing.T, file string, write func(b broker, topic string)) {
@@ -119,6 +124,9 @@ func takeGolden(t *testing.T, file string, write func(b broker, topic string)) {
 	write(b, topic)
 	f := c.NewFetcher(topic, 0, FetchOptions{Committed: true})
 	ctx := testContext(t)
+	if err := f.identify(ctx); err != nil {
+		t.Fatal(err)
+	}
 	for stable, end := int64(-1), int64(0); stable < end; {
 		var err error
 		if end, err = c.EndOffset(ctx, topic, 0, false); err != nil {

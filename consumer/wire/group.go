@@ -71,6 +71,11 @@ func (c *Client) Heartbeat(ctx context.Context, m Member) error {
 
 // CommitOffsets commits offsets outside of a transaction. The error names the
 // first partition that was refused.
+//
+// A lost request is not sent again (ErrOffsetsLate, Class Rejoin): its first
+// copy may arrive after the offsets of later transactions, and would set them
+// back. Within a generation nothing tells the two apart, so the caller must
+// join again.
 func (c *Client) CommitOffsets(ctx context.Context, m Member, topic string, offsets map[int32]OffsetMeta) error {
 	if len(offsets) == 0 {
 		return nil
@@ -88,7 +93,14 @@ func (c *Client) CommitOffsets(ctx context.Context, m Member, topic string, offs
 		RetentionTimeMs: -1,
 		Topics:          []offsetcommit.RequestTopic{t},
 	}
-	err := c.askCoordinator(ctx, groupKey(m.Group), request, func(r protocol.Message) error {
+	err := c.coordinated(ctx, groupKey(m.Group), func(ctx context.Context, broker int32) error {
+		r, err := c.ask(ctx, broker, request)
+		if err != nil && !unsent(err) {
+			return fmt.Errorf("%w: %w", ErrOffsetsLate, err)
+		}
+		if err != nil {
+			return err
+		}
 		for _, t := range r.(*offsetcommit.Response).Topics {
 			for _, p := range t.Partitions {
 				err := codeError("commit offset of", t.Name, p.PartitionIndex, offsets[p.PartitionIndex].Offset, p.ErrorCode)

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
 )
 
 // TestStableOffsets shows the trap that OffsetFetch v7 avoids: while a
@@ -82,6 +83,37 @@ func TestHeartbeat(t *testing.T) {
 			if x.want == 0 && err != nil || x.want != 0 && (!errors.Is(err, x.want) || Classify(err) != Rejoin) {
 				t.Errorf("%s: %v", name, err)
 			}
+		}
+	})
+}
+
+// TestLateOffsets walks this sequence: a plain offset commit is stuck in the network and given up; a transaction of the
+// same generation commits a later offset; then the first request arrives and sets it back. So it must not be taken for
+// done, nor for something to repeat within the generation: the caller joins again, and then it is refused.
+func TestLateOffsets(t *testing.T) {
+	onBrokers(t, func(t *testing.T, b broker) {
+		f := newFaults()
+		c := b.client(t, func(o *Options) { o.Dial = f.dial })
+		topic := b.topic(t, c, 1)
+		group := unique("group")
+		member := b.join(t, b.client(t), group, topic)
+		for _, kind := range []fault{loseRequest, loseAnswer} {
+			f.arm(protocol.OffsetCommit, kind)
+			err := c.CommitOffsets(testContext(t), member, topic, map[int32]OffsetMeta{0: {3, ""}})
+			if !errors.Is(err, ErrOffsetsLate) || Classify(err) != Rejoin {
+				t.Fatalf("%v: %v, want a rejoin", kind, err)
+			}
+		}
+		f.arm(protocol.OffsetCommit, delay)
+		if err := c.CommitOffsets(testContext(t), member, topic, map[int32]OffsetMeta{0: {0, ""}}); Classify(err) != Rejoin {
+			t.Fatalf("%v, want a rejoin", err)
+		}
+		if err := c.CommitOffsets(testContext(t), member, topic, map[int32]OffsetMeta{0: {9, ""}}); err != nil {
+			t.Fatal(err)
+		}
+		f.release()
+		if got := stableOffsets(t, c, group, topic, 0)[0].Offset; got != 0 {
+			t.Fatalf("offset %d: the late request did nothing, the trap is gone", got)
 		}
 	})
 }

@@ -48,7 +48,7 @@ func (e *ProbeError) Hint() string {
 	case StageSASL:
 		return "check mechanism, user and password, and that this is the broker's SASL port"
 	}
-	return "connected, but the broker does not answer as Kafka 3.0 or later: check that this is not its TLS or SASL port, and its version"
+	return "connected, but the broker does not answer as Kafka 3.1 or later: check that this is not its TLS or SASL port, and its version"
 }
 
 // Probe tries every bootstrap broker on connections of its own and returns nil

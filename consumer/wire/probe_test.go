@@ -120,7 +120,7 @@ func TestProbe(t *testing.T) {
 		{name: "no SASL to a port with", addr: authenticated, stage: StageProtocol, class: Retry, says: "SASL port"},
 		{name: "not Kafka", addr: listener(t, "HTTP/1.1 400 Bad Request\r\n\r\n"), stage: StageProtocol, says: "does not answer as Kafka"},
 		{name: "hangs up", addr: listener(t, ""), stage: StageProtocol, class: Retry, says: "does not answer as Kafka"},
-		{name: "old broker", addr: old, stage: StageProtocol, class: Fatal, says: "Metadata 12 is needed"},
+		{name: "old broker", addr: old, stage: StageProtocol, class: Fatal, says: "Fetch 13 is needed"},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			c := broker{addr: x.addr}.client(t, func(o *Options) {

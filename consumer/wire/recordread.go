@@ -179,6 +179,7 @@ func (r *recordReader) readMarker(v *batchView) error {
 func (r *recordReader) readRecords(v *batchView, offset int64, fn func(*Record) error) (next int64, err error) {
 	b := v.bytes[batchHeaderSize:]
 	if c := Compression(v.attributes & attributeCompression); c != None {
+		defer r.expand.letGo()
 		if b, err = r.expand.expand(c, b); err != nil {
 			if errors.Is(err, ErrTooLarge) {
 				return offset, fmt.Errorf("record batch at offsets %d to %d: %w", v.base, v.last, err)
