@@ -71,6 +71,10 @@ func (c *cache) snapshot(offset int64, add func(*entry)) {
 func (c *cache) acknowledge(offset int64) { c.flushed = max(c.flushed, offset) }
 
 // evict removes the coldest entries beyond max whose last change the store has.
+//
+// An entry that has left points to no other. Otherwise this would happen: somebody still holds an old entry (the room of
+// a chunk beyond its last record is enough); it points to the one that was hotter, which leaves next and points to the
+// one after it; so every entry that ever left since stays in memory.
 func (c *cache) evict(max int) {
 	for len(c.entries) > max {
 		e := c.root.next
@@ -78,6 +82,7 @@ func (c *cache) evict(max int) {
 			return // and so are all hotter ones
 		}
 		c.unlink(e)
+		e.prev, e.next = nil, nil
 		delete(c.entries, e.user)
 	}
 }

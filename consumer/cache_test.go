@@ -3,7 +3,9 @@ package consumer
 import (
 	"maps"
 	"math/rand/v2"
+	"runtime"
 	"testing"
+	"weak"
 
 	"github.com/lapwing/lapwing/rules"
 )
@@ -86,4 +88,37 @@ func TestCacheLoadedOnly(t *testing.T) {
 	if c.len() != 1 || c.get(2) == nil {
 		t.Fatalf("the unflushed user must stay, the loaded ones leave: %d left", c.len())
 	}
+}
+
+// TestEvictedEntriesAreFreed holds one entry that has left, as the unused room of a chunk may: no other entry stays in
+// memory for its sake.
+func TestEvictedEntriesAreFreed(t *testing.T) {
+	c := newCache(0)
+	const users, kept = 1000, 10
+	held := c.insert(0, 0, rules.UserState{})
+	c.touch(held, 0)
+	var left []weak.Pointer[entry]
+	for user := int64(1); user < users; user++ {
+		e := c.insert(user, 0, rules.UserState{})
+		c.touch(e, user)
+		c.acknowledge(user + 1)
+		c.evict(kept)
+		if user < users-kept {
+			left = append(left, weak.Make(e))
+		}
+	}
+	if c.len() != kept || c.get(0) != nil {
+		t.Fatalf("%d entries are in memory, want %d", c.len(), kept)
+	}
+	runtime.GC()
+	stay := 0
+	for _, p := range left {
+		if p.Value() != nil {
+			stay++
+		}
+	}
+	if stay > 0 {
+		t.Errorf("%d of %d entries that left stay in memory", stay, len(left))
+	}
+	runtime.KeepAlive(held)
 }

@@ -150,6 +150,9 @@ func (c *committer) once(ctx context.Context) bool {
 	}
 	defer c.idle()
 
+	stage := &c.engine.watch.committer
+	defer stage.at(stageIdle)
+	stage.at(stageCommit)
 	start := time.Now()
 	if err := c.commit(ctx, loads); err != nil {
 		c.fail(ctx, loads, err)
@@ -170,9 +173,8 @@ func (c *committer) once(ctx context.Context) bool {
 
 func (c *committer) commit(ctx context.Context, loads []load) error {
 	offsets := make(map[int32]wire.OffsetMeta, len(loads))
-	metadata := c.engine.layout.commitMetadata()
 	for _, l := range loads {
-		offsets[l.tenure.lane] = wire.OffsetMeta{Offset: l.parcel.to, Metadata: metadata}
+		offsets[l.tenure.lane] = wire.OffsetMeta{Offset: l.parcel.to, Metadata: c.engine.layout.commitMetadata(l.parcel.to)}
 	}
 	batches := c.gather(loads)
 	input := c.engine.options.Input
@@ -194,7 +196,6 @@ func (c *committer) gather(loads []load) []*wire.Batch {
 		topic     string
 		partition int32
 	}
-	limit := c.engine.batchBytes()
 	last := make(map[destination]*wire.Batch)
 	var batches []*wire.Batch
 	for _, l := range loads {
@@ -203,7 +204,7 @@ func (c *committer) gather(loads []load) []*wire.Batch {
 				continue
 			}
 			d := destination{b.Topic(), b.Partition()}
-			if first := last[d]; first != nil && first.Len()+b.Len() <= limit {
+			if first := last[d]; first != nil && first.MergedLenMax(b) <= c.engine.limits.of(d.topic).several() {
 				first.Merge(b)
 				continue
 			}
@@ -220,7 +221,7 @@ func (c *committer) fail(ctx context.Context, loads []load, err error) {
 	e.metrics.transactions.WithLabelValues("failed").Inc()
 	e.log.Warn("transaction failed", "lanes", len(loads), "err", err)
 	if wire.Classify(err) == wire.TooLarge {
-		e.halveBatchBytes()
+		e.shrink(ctx, err)
 	}
 	for _, l := range loads {
 		l.tenure.fail(fmt.Errorf("consumer: transaction of %d lanes: %w", len(loads), err))
@@ -239,7 +240,10 @@ func (c *committer) mend(ctx context.Context) bool {
 		return true
 	}
 	delay := backoff.New(20*time.Millisecond, time.Second)
+	stage := &c.engine.watch.committer
+	defer stage.at(stageIdle)
 	for {
+		stage.at(stageMend)
 		err := c.producer.Init(ctx)
 		if err == nil {
 			c.engine.health.clear("transactions")
@@ -255,6 +259,7 @@ func (c *committer) mend(ctx context.Context) bool {
 		if c.engine.health.set("transactions", err.Error()) {
 			c.engine.log.Warn("no producer id yet, trying again", "transactional_id", c.engine.transactionalID, "err", err)
 		}
+		stage.at(stagePause)
 		if delay.Wait(ctx) != nil {
 			return false
 		}

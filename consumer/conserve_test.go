@@ -30,8 +30,6 @@ func idleEngine(tb testing.TB, lanes int32) *Engine {
 	}
 	e.topics = topicFacts{lanes: lanes, outputs: lanes, dead: lanes}
 	e.outputFollowsLane = true
-	e.batchLimit.Store(int64(o.BatchBytesMax))
-	e.deadLimit.Store(messageBytesDefault)
 	e.cacheMax, e.dirtyMax = 1000, 1000
 	return e
 }
@@ -96,7 +94,7 @@ func FuzzConservation(f *testing.F) {
 // for the committer then.
 func TestParcelLimits(t *testing.T) {
 	e := idleEngine(t, 1)
-	e.batchLimit.Store(4 << 10)
+	e.limits.output.joint, e.limits.dead.joint = 4<<10, 4<<10
 	e.options.LaneBytesMax = 8 << 10
 	tn := idleTenure(t, e, 0)
 	c := new(chunk)
@@ -125,7 +123,7 @@ func TestParcelLimits(t *testing.T) {
 		parcels++
 		records += p.records()
 		for _, b := range p.batches {
-			if b.Len() > e.batchBytes() && b.Count() > 1 {
+			if b.Len() > 4<<10 && b.Count() > 1 {
 				t.Errorf("a batch of %d records has %d bytes", b.Count(), b.Len())
 			}
 		}
@@ -142,7 +140,7 @@ func TestParcelLimits(t *testing.T) {
 // TestDeadLetterIsCut checks that a record larger than the topic takes is cut to fit and says so.
 func TestDeadLetterIsCut(t *testing.T) {
 	e := idleEngine(t, 1)
-	e.deadLimit.Store(10_000)
+	e.limits.dead.takes.Store(10_000)
 	tn := idleTenure(t, e, 0)
 	c := &chunk{next: 1, records: []record{{}}}
 	tn.reader.decode(c, &c.records[0], &wire.Record{Key: []byte("key"), Value: bytes.Repeat([]byte("x"), 100_000)})

@@ -7,7 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -18,21 +18,24 @@ import (
 
 // Engine judges the events of the lanes that its consumer group gives it. Create it by New, run it once.
 type Engine struct {
-	options         Options
-	log             *slog.Logger
-	metrics         *metrics
-	health          *health
+	options     Options
+	log         *slog.Logger
+	metrics     *metrics
+	health      *health
+	watch       *watch
+	rulesHeader wire.Header
+
+	// Set by identify, before a generation starts.
 	transactionalID string
 	producer        *wire.Producer // nil at least once
 	owner           string         // stands in the checkpoint of each lane that this engine holds
-	rulesHeader     wire.Header
 
 	// Set by prepare, before any lane starts.
 	topics            topicFacts
 	layout            layout
+	inputSeen         inputSeen
 	outputFollowsLane bool // a user's result goes to the partition of its lane
-	batchLimit        atomic.Int64
-	deadLimit         atomic.Int64
+	limits            *limits
 
 	// Set at the start of a generation, before its lanes start: each lane's share.
 	dirtyMax, cacheMax int
@@ -52,28 +55,44 @@ func New(o Options) (*Engine, error) {
 	if o.Decoder.Types == nil {
 		o.Decoder.Types = o.Rules.Types()
 	}
-	var id [8]byte
-	_, _ = rand.Read(id[:]) // never fails (crypto/rand)
 	e := &Engine{
-		options: o, log: o.Logger, metrics: newMetrics(o.Registerer), health: newHealth(),
-		// An id of its own for each process: shared ones fence their twin. The group is the prefix, so that one
-		// prefixed ACL fits all members.
-		transactionalID: o.Group + "-" + hex.EncodeToString(id[:]),
-		owner:           ownerAtLeastOnce,
-		rulesHeader:     wire.Header{Key: contract.HeaderRules, Value: []byte(o.Rules.Hash())},
+		options: o, log: o.Logger, metrics: newMetrics(o.Registerer), health: newHealth(), limits: newLimits(&o),
+		inputSeen:   inputSeen{ask: make(chan struct{}, 1)},
+		owner:       ownerAtLeastOnce,
+		rulesHeader: wire.Header{Key: contract.HeaderRules, Value: []byte(o.Rules.Hash())},
 	}
-	if o.Guarantee == ExactlyOnce {
-		e.owner = e.transactionalID
-		e.producer = o.Client.NewProducer(wire.ProducerOptions{
-			TransactionalID: e.transactionalID, TransactionTimeout: o.TransactionTimeout, Compression: o.Compression, Group: o.Group,
-		})
-	}
+	e.identify()
+	e.watch = newWatch(e)
 	e.health.set("group", "not joined yet")
 	return e, nil
 }
 
+// identify gives the engine a new transactional id, and with it a producer. It is called while no generation runs: when
+// the engine is made, and after a generation that left a lane with our id in its checkpoint. The lane's next owner fences
+// that id, as that of one who died; were it still in use, this would end the transaction under way, and with it a
+// generation that nothing else is wrong with.
+func (e *Engine) identify() {
+	o := &e.options
+	if o.Guarantee != ExactlyOnce {
+		return
+	}
+	var id [8]byte
+	_, _ = rand.Read(id[:]) // never fails (crypto/rand)
+	// An id of its own for each process: shared ones fence their twin. The group is the prefix, so that one prefixed ACL
+	// fits all members.
+	e.transactionalID = o.Group + "-" + hex.EncodeToString(id[:])
+	e.owner = e.transactionalID
+	e.producer = o.Client.NewProducer(wire.ProducerOptions{
+		TransactionalID: e.transactionalID, TransactionTimeout: o.TransactionTimeout, Compression: o.Compression, Group: o.Group,
+	})
+}
+
 // Ready reports whether the engine works, and otherwise, a line each, what it waits for. Safe for concurrent use.
 func (e *Engine) Ready() (bool, string) { return e.health.ready() }
+
+// Alive reports whether the process works or waits for what is outside of it. Otherwise something in it hangs (see
+// watch): a line for each lane, and only a new process helps. Safe for concurrent use.
+func (e *Engine) Alive() (bool, string) { return e.health.alive() }
 
 // joinBackoff is the pause after a failed join (kafka-go: 5 s by default, too long on a cold cluster).
 const joinBackoff = 500 * time.Millisecond
@@ -100,6 +119,11 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	e.log.Info("engine starts", "group", o.Group, "layout", e.layout.String(), "guarantee", o.Guarantee.String(),
 		"transactional_id", e.transactionalID, "rules", o.Rules.Hash())
+	looking, stopLooking := context.WithCancel(context.WithoutCancel(ctx)) // to the end of the last generation
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	defer stopLooking()
+	watching.Go(func() { e.watch.run(looking) })
 	err = e.remedied(e.join(ctx, group, lanes))
 	// Close ends the generation, which waits for its lanes to be handed over, and leaves the group.
 	if closeErr := group.Close(); closeErr != nil {
@@ -134,7 +158,7 @@ func (e *Engine) join(ctx context.Context, group *kafka.ConsumerGroup, lanes *ba
 			g.lanes = append(g.lanes, int32(a.ID))
 		}
 		lanes.remember(gen.ID, g.lanes)
-		e.log.Info("generation", "generation", gen.ID, "lanes", g.lanes)
+		e.log.Info("generation", "generation", gen.ID, "lanes", g.lanes, "transactional_id", e.transactionalID)
 		gen.Start(func(ctx context.Context) {
 			if err := e.serve(ctx, g); err != nil {
 				stop(err)

@@ -45,6 +45,7 @@ func (t *tenure) acknowledge(m int64) {
 // waitClean holds the judge while too many states wait for a store that does not take them.
 func (t *tenure) waitClean(ctx context.Context) {
 	for t.outstanding && t.cache.dirty >= t.engine.dirtyMax {
+		t.progress.judge.at(stageClean)
 		select {
 		case m := <-t.acks:
 			t.acknowledge(m)
@@ -58,10 +59,12 @@ func (t *tenure) waitClean(ctx context.Context) {
 // taken. Only a refusal by the fence ends the tenure.
 func (t *tenure) flush(ctx context.Context) error {
 	for {
+		t.progress.flushing.at(stageIdle)
 		select {
 		case <-ctx.Done():
 			return nil
 		case m := <-t.flushes:
+			t.progress.flushing.at(stageFlush)
 			start := time.Now()
 			if err := t.send(ctx, "flush states"); err != nil {
 				return err

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lapwing/lapwing/consumer/backoff"
@@ -18,6 +19,7 @@ type generation struct {
 	engine    *Engine
 	member    wire.Member
 	lanes     []int32
+	watched   map[int32]*watched
 	committer *committer
 	end       context.CancelCauseFunc // ends the generation from inside
 }
@@ -33,6 +35,10 @@ func (g *generation) run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { end(errGeneration) })()
 	defer end(nil)
 
+	g.watched = make(map[int32]*watched, len(g.lanes))
+	for _, lane := range g.lanes {
+		g.watched[lane] = e.watch.add(work, lane)
+	}
 	g.committer = newCommitter(e, g.member, end)
 	commits, abandon := context.WithCancel(context.WithoutCancel(ctx))
 	defer abandon()
@@ -56,20 +62,27 @@ func (g *generation) run(ctx context.Context) error {
 	close(stop)
 	committing.Wait()
 	var handing sync.WaitGroup
+	var unclean atomic.Bool
 	for _, t := range sound {
 		if t == nil {
+			unclean.Store(true) // its start may have written our id
 			continue
 		}
 		handing.Go(func() {
 			if err := t.handOver(drain); err != nil {
+				unclean.Store(true)
 				e.log.Warn("lane not handed over clean: its next owner replays", "partition", t.lane, "err", err)
 			}
 		})
 	}
 	handing.Wait()
+	if unclean.Load() {
+		e.identify()
+	}
 	for _, lane := range g.lanes {
 		e.metrics.forget(lane)
 		e.health.clear(laneSubject(lane))
+		e.watch.remove(lane)
 	}
 	if cause := context.Cause(work); classify(cause) == fatal {
 		return cause
@@ -77,7 +90,9 @@ func (g *generation) run(ctx context.Context) error {
 	return nil
 }
 
-func laneSubject(lane int32) string { return "lane " + strconv.Itoa(int(lane)) }
+// Subjects of health: a lane as a whole, and the reading of its partition.
+func laneSubject(lane int32) string      { return "lane " + strconv.Itoa(int(lane)) }
+func partitionSubject(lane int32) string { return "partition " + strconv.Itoa(int(lane)) }
 
 // supervise starts the lane again and again until ctx ends. It returns the last tenure if that is sound, to be handed
 // over, else nil.
@@ -112,8 +127,28 @@ func (g *generation) supervise(ctx context.Context, lane int32) *tenure {
 	}
 }
 
-// live is one tenure from its start to its end. A tenure is returned only if it is sound when ctx ends.
+// live is one attempt under the eyes of the watch, which ends it when it stalls. A tenure is returned only if it is
+// sound when ctx ends.
 func (g *generation) live(ctx context.Context, lane int32) (*tenure, error) {
+	watch, w := g.engine.watch, g.watched[lane]
+	attempt, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	watch.begin(w, cancel)
+	t, err := g.attempt(attempt, lane)
+	if ctx.Err() != nil || attempt.Err() == nil {
+		watch.over(w)
+		return t, err
+	}
+	// It stalled. Whatever it said when it was ended came of that.
+	if t != nil {
+		g.committer.unregister(t)
+	}
+	watch.over(w)
+	return nil, context.Cause(attempt)
+}
+
+// attempt is one tenure from its start to its end. It is returned only if it is sound when ctx ends.
+func (g *generation) attempt(ctx context.Context, lane int32) (*tenure, error) {
 	t, err := g.start(ctx, lane)
 	if err != nil {
 		return nil, fmt.Errorf("consumer: start lane %d: %w", lane, err)
@@ -123,26 +158,41 @@ func (g *generation) live(ctx context.Context, lane int32) (*tenure, error) {
 	e.metrics.lanes.Inc()
 	defer e.metrics.lanes.Dec()
 	g.committer.register(t)
+	e.watch.running(g.watched[lane], t)
 	if err := t.run(ctx); err != nil {
 		g.committer.unregister(t)
+		if stop := (*stopError)(nil); errors.As(err, &stop) {
+			e.metrics.stop(lane, stop.cause)
+		}
 		return nil, err
 	}
 	return t, nil // still registered: the last transaction takes what it has judged
 }
 
-// lagEvery is how often the end of each lane's input is asked for; it goes on while a lane stands still.
-const lagEvery = 2 * time.Second
+const (
+	// lagEvery is how often the end of each lane's input is asked for; it goes on while a lane stands still.
+	lagEvery = 2 * time.Second
+	// lagAtOnce bounds how many lanes' ends are asked for at a time: a leader that does not answer holds up few.
+	lagAtOnce = 8
+)
 
 // watchLag keeps the lag metric true until ctx ends, for lanes that start or are stopped too.
 func (g *generation) watchLag(ctx context.Context) {
 	ticker := time.NewTicker(lagEvery)
 	defer ticker.Stop()
+	slots := make(chan struct{}, lagAtOnce)
 	for {
+		var asking sync.WaitGroup
 		for _, lane := range g.lanes {
-			if records, err := g.lag(ctx, lane); err == nil { // the lane itself reports a broker that does not answer
-				g.engine.metrics.lag.WithLabelValues(strconv.Itoa(int(lane))).Set(float64(records))
-			}
+			slots <- struct{}{}
+			asking.Go(func() {
+				if records, err := g.lag(ctx, lane); err == nil { // the lane itself reports a broker that does not answer
+					g.engine.metrics.lag.WithLabelValues(strconv.Itoa(int(lane))).Set(float64(records))
+				}
+				<-slots
+			})
 		}
+		asking.Wait()
 		select {
 		case <-ctx.Done():
 			return
@@ -151,26 +201,36 @@ func (g *generation) watchLag(ctx context.Context) {
 	}
 }
 
-// lag returns the records between the lane's committed offset and the end of its input, or from the first kept one
-// where nothing is committed.
+// lag returns the records between the lane's committed offset and the end of what can be read of its input; for a lane
+// without a tenure, which may not have committed or may stand before deleted input, from the first kept one on at the
+// earliest. The watch gets what was found.
 func (g *generation) lag(ctx context.Context, lane int32) (records int64, err error) {
-	o := &g.engine.options
+	o, w := &g.engine.options, g.watched[lane]
 	err = g.engine.call(ctx, func(ctx context.Context) error {
 		committed, ok := g.committer.committedOffset(lane)
 		if !ok {
 			all, err := o.Client.StableOffsets(ctx, o.Group, o.Input, []int32{lane})
-			if err = errors.Join(err, all[lane].Err); err != nil {
+			if err != nil {
 				return err
 			}
-			committed = all[lane].Offset
+			if err := all[lane].Err; err == nil {
+				w.known.Store(all[lane].Offset)
+			} else if w.known.Load() < 0 {
+				return err
+			} // else a transaction is pending, perhaps for long: what was known before is near enough
+			start, err := o.Client.EarliestOffset(ctx, o.Input, lane)
+			if err != nil {
+				return err
+			}
+			committed = max(w.known.Load(), start)
 		}
-		start, err := o.Client.EarliestOffset(ctx, o.Input, lane)
+		end, err := o.Client.EndOffset(ctx, o.Input, lane, true)
 		if err != nil {
 			return err
 		}
-		end, err := o.Client.EndOffset(ctx, o.Input, lane, true)
-		records = max(0, end-max(committed, start))
-		return err
+		w.end.Store(end)
+		records = max(0, end-committed)
+		return nil
 	})
 	return records, err
 }

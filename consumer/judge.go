@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 
@@ -19,10 +20,16 @@ const judgeStep = 256
 // resultBytesMax is more than nearly any result takes; only the size of a whole parcel depends on it.
 const resultBytesMax = 4 << 10
 
+// furtherMax is how many batches of one transaction may follow another of the same lane and destination. Each is sent after
+// the one before it is acknowledged, and a topic that takes little would fill a transaction beyond its timeout.
+const furtherMax = 64
+
 // errTag is the assertion that guards the state: an event is judged on a state that includes exactly what precedes it.
 var errTag = errors.New("consumer: a stored state already includes this event")
 
-// judge takes chunks in order, replays what is committed and judges the rest, until ctx ends.
+// judge takes chunks in order, replays what is committed and judges the rest, until ctx ends or the reader has lost its
+// position. Then it first waits until all that was read is committed and flushed: the next start must not count it as
+// lost.
 func (t *tenure) judge(ctx context.Context) error {
 	tick := time.NewTicker(max(t.engine.options.FlushInterval/4, time.Millisecond))
 	defer tick.Stop()
@@ -30,13 +37,26 @@ func (t *tenure) judge(ctx context.Context) error {
 	if t.position >= t.plan.judgeFrom {
 		t.caughtUp()
 	}
+	stage := &t.progress.judge
+	var end error
 	for {
+		stage.at(stageIdle)
 		select {
 		case <-ctx.Done():
 			return nil
 		case c := <-t.reader.chunks:
+			stage.at(stageJudge)
+			if c.end != nil { // the last one
+				end, t.snapshotAt = c.end, time.Time{}
+				break
+			}
 			if err := t.judgeChunk(ctx, c); err != nil {
 				return err
+			}
+			if ctx.Err() != nil {
+				// The chunk may be left in the middle. The select above would take one chunk more if it likes, and one
+				// without visible records moves the position past all that was left.
+				return nil
 			}
 			t.reader.free <- c
 			t.cache.evict(t.engine.cacheMax)
@@ -46,6 +66,9 @@ func (t *tenure) judge(ctx context.Context) error {
 			t.gauges()
 		}
 		t.snapshotIfDue(time.Now())
+		if end != nil && t.cache.flushed >= t.position {
+			return end
+		}
 	}
 }
 
@@ -105,12 +128,14 @@ func (t *tenure) load(ctx context.Context, records []record) error {
 	}
 	stored := t.stored[:len(t.missing)]
 	clear(stored)
+	t.progress.judge.at(stageLoad)
 	err := t.engine.insist(ctx, "load states", func(ctx context.Context) error {
 		return t.fence.Load(ctx, t.base.Incarnation, t.missing, stored)
 	})
 	if err != nil {
 		return err
 	}
+	t.progress.judge.at(stageJudge)
 	for i, user := range t.missing {
 		if stored[i].Found {
 			e := t.cache.get(user)
@@ -174,6 +199,9 @@ func warm(records []record) (sum int64) {
 
 // step replays or judges records; to is the offset after them. When ctx ends on the way it stops between two records.
 func (t *tenure) step(ctx context.Context, records []record, to int64) error {
+	if err := t.engine.limits.check(); err != nil {
+		return err
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := time.Now()
@@ -194,6 +222,7 @@ func (t *tenure) step(ctx context.Context, records []record, to int64) error {
 		t.open.to = t.position
 	}
 	t.position = max(t.position, to)
+	t.progress.position.Store(t.position)
 	if t.position > t.plan.judgeFrom {
 		t.open.to = max(t.open.to, t.position)
 	}
@@ -240,6 +269,9 @@ func (t *tenure) one(r *record, now time.Time) error {
 	}
 	e := r.entry
 	if r.offset < e.tag {
+		if t.plan.resume {
+			return nil // the last flush was cut short: only committed states are written, so this event's result is out
+		}
 		return fmt.Errorf("%w: %s/%d at %d, user %d with tag %d", errTag, t.engine.options.Input, t.lane, r.offset, e.user, e.tag)
 	}
 	t.engine.options.Rules.Judge(&e.state, &r.event.Event, &t.verdict)
@@ -252,9 +284,10 @@ func (t *tenure) one(r *record, now time.Time) error {
 	return nil
 }
 
-// publish appends the record's result to the open parcel.
+// publish appends the record's result to the open parcel: whole, or cut to what the topic takes.
 func (t *tenure) publish(r *record, now time.Time) {
 	e, s := t.engine, &t.scratch
+	t.open.counts.results++
 	source := contract.Source{Topic: e.options.Input, Partition: t.lane, Offset: r.offset}
 	s.key = strconv.AppendInt(s.key[:0], r.event.UserID, 10)
 	s.value = t.encoder.Append(s.value[:0], &r.event, source, &t.verdict)
@@ -264,21 +297,65 @@ func (t *tenure) publish(r *record, now time.Time) {
 		alert = headerAlert
 	}
 	s.headers = append(s.headers[:0], alert, wire.Header{Key: contract.HeaderSource, Value: s.source}, e.rulesHeader)
+	due := len(s.headers)
 	if r.extra != nil {
-		if r.extra.traceparent != nil {
-			s.headers = append(s.headers, wire.Header{Key: contract.HeaderTraceparent, Value: r.extra.traceparent})
-		}
-		if r.extra.requestID != nil {
-			s.headers = append(s.headers, wire.Header{Key: contract.HeaderRequestID, Value: r.extra.requestID})
-		}
+		s.headers = r.extra.appendTravelling(s.headers, true, true)
 	}
 	partition := t.lane
 	if !e.outputFollowsLane {
 		partition = contract.Murmur2.Partition(s.key, e.topics.outputs)
 	}
-	size := len(s.key) + len(s.value) + contract.DeadLetterReserve // its headers are fewer than a dead letter's
-	t.open.resultBatch(e.options.Output, partition, size, e.batchBytes()).Append(now.UnixMilli(), s.key, s.value, s.headers...)
-	t.open.counts.results++
+	limit := &e.limits.output
+	m := message{timeMillis: now.UnixMilli(), key: s.key, value: s.value, headers: s.headers}
+	if !t.open.addResult(partition, limit, limit.single(), &m) {
+		t.publishCut(r, partition, due, &m)
+	}
+}
+
+// publishCut appends a result that the topic does not take whole: without its detail, then without the headers that
+// travel, the request id last, since somebody waits for it. The first due headers are the result's own.
+func (t *tenure) publishCut(r *record, partition int32, due int, m *message) {
+	limit := &t.engine.limits.output
+	detail := t.engine.options.Detail != contract.DetailMinimal
+	if detail {
+		minimal, err := contract.MinimalResult(m.value)
+		if err != nil {
+			panic(err) // the encoder has just written it
+		}
+		m.value = minimal
+	}
+	var trace, request bool
+	if r.extra != nil {
+		trace, request = r.extra.traceparent != nil, r.extra.requestID != nil
+	}
+	own := m.headers[:due:due]
+	for _, keep := range []struct{ trace, request bool }{{trace, request}, {false, request}, {false, false}} {
+		m.headers = own
+		if r.extra != nil {
+			m.headers = r.extra.appendTravelling(m.headers, keep.trace, keep.request)
+		}
+		text := contract.AppendResultCut(nil, detail, trace && !keep.trace, request && !keep.request)
+		if len(text) == 0 {
+			continue // nothing is cut yet: that was tried
+		}
+		m.headers = append(m.headers, wire.Header{Key: contract.HeaderCut, Value: text})
+		if t.open.addResult(partition, limit, limit.single(), m) {
+			return
+		}
+	}
+	// The limit has shrunk since it was checked: the topic refuses this one, and the next start stops the lane.
+	t.open.addResult(partition, limit, math.MaxInt, m)
+}
+
+// appendTravelling appends the headers that go from the event to its result.
+func (x *recordExtra) appendTravelling(headers []wire.Header, trace, request bool) []wire.Header {
+	if trace && x.traceparent != nil {
+		headers = append(headers, wire.Header{Key: contract.HeaderTraceparent, Value: x.traceparent})
+	}
+	if request && x.requestID != nil {
+		headers = append(headers, wire.Header{Key: contract.HeaderRequestID, Value: x.requestID})
+	}
+	return headers
 }
 
 var (
@@ -295,11 +372,13 @@ func (t *tenure) waitRoom(ctx context.Context, r *record) bool {
 			need = r.deadSize()
 		}
 		size := t.open.bytes()
-		if size == 0 || t.open.records() < o.BatchRecordsMax && size+need <= o.LaneBytesMax {
+		if size == 0 || t.open.records() < o.BatchRecordsMax && size+need <= o.LaneBytesMax && t.open.further < furtherMax {
 			return true
 		}
 		t.wake()
+		t.progress.judge.at(stageRoom)
 		t.room.Wait()
+		t.progress.judge.at(stageJudge)
 	}
 	return false
 }

@@ -47,14 +47,31 @@ func parseLayout(text string) (layout, error) {
 // something else: a reset tool, another consumer.
 const commitMark = "lapwing/1 layout="
 
-func (l layout) commitMetadata() string { return commitMark + l.String() }
+// mark is what the metadata of an offset commit says.
+type mark struct {
+	layout layout
+	offset int64 // that was committed: a tool that copies metadata to another offset shows by it
+}
 
-// parseCommitMetadata returns the layout of a commit, and false when Lapwing did not make it.
-func parseCommitMetadata(text string) (layout, bool) {
-	rest, ok := strings.CutPrefix(text, commitMark)
+func (m mark) String() string {
+	return commitMark + m.layout.String() + " offset=" + strconv.FormatInt(m.offset, 10)
+}
+
+// commitMetadata returns the metadata of a commit of the offset.
+func (l layout) commitMetadata(offset int64) string { return mark{l, offset}.String() }
+
+// parseCommitMetadata returns what the metadata of a commit says, and false when Lapwing did not make it.
+func parseCommitMetadata(text string) (mark, bool) {
+	head, offset, _ := strings.Cut(text, " offset=")
+	rest, ok := strings.CutPrefix(head, commitMark)
 	if !ok {
-		return layout{}, false
+		return mark{}, false
 	}
-	l, err := parseLayout(rest)
-	return l, err == nil
+	var m mark
+	var err error
+	if m.layout, err = parseLayout(rest); err != nil {
+		return mark{}, false
+	}
+	m.offset, err = strconv.ParseInt(offset, 10, 64)
+	return m, err == nil
 }

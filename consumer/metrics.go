@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"strconv"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -20,12 +21,24 @@ type metrics struct {
 	dirtyUsers, cachedUsers     *prometheus.GaugeVec
 	cacheHits, cacheMisses      prometheus.Counter
 	replayed                    prometheus.Counter
-	laneStarts                  *prometheus.CounterVec
+	laneStarts, stalls          *prometheus.CounterVec
 	generations                 prometheus.Counter
 	lanes                       prometheus.Gauge
 	lost                        *prometheus.CounterVec
 	fetchRetries                prometheus.Counter
+	recoveries                  *prometheus.CounterVec
+	stoppedLanes                *prometheus.GaugeVec
+
+	mu      sync.Mutex
+	stopped map[int32]cause // lanes that stand still until somebody acts
 }
+
+// Uses of input that was lost: the label of lapwing_lost_records_total.
+const (
+	lostReplay  = "replay"  // for states that a checkpoint lacks: of [M, C)
+	lostJudge   = "judge"   // for results: from C on
+	lostRebuild = "rebuild" // for states made anew, all of them: below C
+)
 
 func newMetrics(r prometheus.Registerer) *metrics {
 	counter := func(name, help string) prometheus.Counter {
@@ -62,21 +75,46 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		cacheMisses:        counter("cache_misses_total", "Users looked up in Redis."),
 		replayed:           counter("replayed_events_total", "Events applied again silently to rebuild states."),
 		laneStarts:         counters("lane_starts_total", "Starts of a lane, by outcome: started or failed.", "outcome"),
+		stalls:             counters("stalls_total", "Times that a lane with something to do made no progress for the stall timeout.", "partition"),
 		generations:        counter("rejoins_total", "Generations of the consumer group joined."),
 		lanes:              prometheus.NewGauge(prometheus.GaugeOpts{Name: "lapwing_lanes", Help: "Lanes that judge."}),
-		lost:               counters("lost_records_total", "Input records that retention deleted before they were used, by use: replay or judge.", "use"),
+		lost:               counters("lost_records_total", "Input records (offsets) that were deleted before they were used, by use: judge, replay or rebuild.", "use"),
 		fetchRetries:       counter("fetch_retries_total", "Fetches that failed and were sent again."),
+		recoveries:         counters("recoveries_total", "Starts of a lane that went on although something was gone or changed from outside, by cause.", "cause"),
+		stoppedLanes:       gauges("stopped_lanes", "Lanes that stand still until somebody acts, by cause.", "cause"),
+		stopped:            make(map[int32]cause),
 	}
-	for _, use := range []string{"replay", "judge"} {
+	for _, use := range []string{lostReplay, lostJudge, lostRebuild} {
 		m.lost.WithLabelValues(use)
+	}
+	for _, c := range causes {
+		m.recoveries.WithLabelValues(string(c))
+		m.stoppedLanes.WithLabelValues(string(c))
 	}
 	if r != nil {
 		r.MustRegister(m.events, m.results, m.tombstones, m.alerts, m.deadLetters, m.lateEvents, m.beyondEvents, m.lag,
 			m.transactions, m.transactionSeconds, m.transactionEvents, m.flushSeconds, m.flushedUsers, m.flushRetries,
-			m.dirtyUsers, m.cachedUsers, m.cacheHits, m.cacheMisses, m.replayed, m.laneStarts, m.generations, m.lanes,
-			m.lost, m.fetchRetries)
+			m.dirtyUsers, m.cachedUsers, m.cacheHits, m.cacheMisses, m.replayed, m.laneStarts, m.stalls, m.generations, m.lanes,
+			m.lost, m.fetchRetries, m.recoveries, m.stoppedLanes)
 	}
 	return m
+}
+
+// stop notes what the lane stands still for; "": it does not.
+func (m *metrics) stop(lane int32, why cause) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.stopped[lane] == why {
+		return
+	}
+	if former, ok := m.stopped[lane]; ok {
+		m.stoppedLanes.WithLabelValues(string(former)).Dec()
+		delete(m.stopped, lane)
+	}
+	if why != "" {
+		m.stoppedLanes.WithLabelValues(string(why)).Inc()
+		m.stopped[lane] = why
+	}
 }
 
 // forget removes the gauges of a lane that this member no longer owns.
@@ -85,4 +123,5 @@ func (m *metrics) forget(lane int32) {
 	for _, g := range []*prometheus.GaugeVec{m.lag, m.dirtyUsers, m.cachedUsers} {
 		g.DeleteLabelValues(label)
 	}
+	m.stop(lane, "")
 }

@@ -9,21 +9,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// OpsHandler serves /metrics, /healthz (the process runs) and /readyz (the engine works; otherwise 503 and what it
-// waits for), and /debug/pprof when asked for.
-func OpsHandler(ready func() (bool, string), metrics prometheus.Gatherer, withPprof bool) http.Handler {
+// OpsHandler serves /metrics, /healthz (alive: otherwise 503, and starting the process anew is what helps), /readyz
+// (ready: otherwise 503 and what is waited for), and /debug/pprof when asked for.
+func OpsHandler(alive, ready func() (bool, string), metrics prometheus.Gatherer, withPprof bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		ok, problems := ready()
-		if !ok {
-			w.WriteHeader(http.StatusServiceUnavailable)
-			_, _ = io.WriteString(w, problems)
-			return
-		}
-		_, _ = io.WriteString(w, "ready\n")
-	})
+	mux.HandleFunc("GET /healthz", probe(alive, "ok\n"))
+	mux.HandleFunc("GET /readyz", probe(ready, "ready\n"))
 	if withPprof {
 		mux.HandleFunc("/debug/pprof/", pprof.Index)
 		mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
@@ -32,4 +24,17 @@ func OpsHandler(ready func() (bool, string), metrics prometheus.Gatherer, withPp
 		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	}
 	return mux
+}
+
+// probe answers 200 and the text, or 503 and the problems.
+func probe(state func() (bool, string), text string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		ok, problems := state()
+		if !ok {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			_, _ = io.WriteString(w, problems)
+			return
+		}
+		_, _ = io.WriteString(w, text)
+	}
 }

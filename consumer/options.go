@@ -87,6 +87,7 @@ type Options struct {
 	TransactionPause   time.Duration // between two transactions: lowers load and, past a point, latency too
 	RequestTimeout     time.Duration // of every single call
 	DrainTimeout       time.Duration // for the last transaction and flush of a lane that is handed over
+	StallTimeout       time.Duration // a lane with lag and neither progress nor errors is started again after it; 0: never
 
 	FetchBytesMax        int32
 	FetchWaitMax         time.Duration
@@ -109,7 +110,7 @@ func DefaultOptions() Options {
 		Detail:         contract.DetailFull,
 		SessionTimeout: 6 * time.Second, RebalanceTimeout: 30 * time.Second, HeartbeatInterval: 300 * time.Millisecond,
 		TransactionTimeout: 30 * time.Second, TransactionPause: 2 * time.Millisecond,
-		RequestTimeout: 10 * time.Second, DrainTimeout: 3 * time.Second,
+		RequestTimeout: 10 * time.Second, DrainTimeout: 3 * time.Second, StallTimeout: time.Minute,
 		FetchBytesMax: 1 << 20, FetchWaitMax: 500 * time.Millisecond, DecompressedBytesMax: 64 << 20,
 		BatchRecordsMax: 20_000, BatchBytesMax: 900 << 10, LaneBytesMax: 8 << 20,
 		FlushInterval: time.Second, DirtyMax: 200_000, CacheMax: 1_000_000, Shards: 1,
@@ -140,6 +141,9 @@ func (o *Options) validate() error {
 	// No heartbeats are sent while lanes are handed over.
 	require(o.DrainTimeout > 0 && o.DrainTimeout < min(o.SessionTimeout, o.RebalanceTimeout),
 		"DrainTimeout %v must be above 0 and below SessionTimeout %v and RebalanceTimeout %v", o.DrainTimeout, o.SessionTimeout, o.RebalanceTimeout)
+	// Else a commit that goes on while Kafka is away, and the call that ends it, would be taken for a stall.
+	require(o.StallTimeout == 0 || o.StallTimeout >= o.TransactionTimeout+2*o.RequestTimeout,
+		"StallTimeout %v must be 0 or at least TransactionTimeout %v and twice RequestTimeout %v", o.StallTimeout, o.TransactionTimeout, o.RequestTimeout)
 	require(o.FetchBytesMax >= 1<<10, "FetchBytesMax %d is below 1 KiB", o.FetchBytesMax)
 	require(o.FetchWaitMax > 0 && o.FetchWaitMax < o.RequestTimeout, "FetchWaitMax %v must be above 0 and below RequestTimeout %v", o.FetchWaitMax, o.RequestTimeout)
 	require(o.BatchRecordsMax > 0, "BatchRecordsMax %d is not above 0", o.BatchRecordsMax)

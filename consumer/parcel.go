@@ -15,6 +15,7 @@ type parcel struct {
 	results map[int32]*wire.Batch // by output partition: the batch that takes the next result
 	dead    *wire.Batch           // the batch that takes the next dead letter
 	spare   []*wire.Batch
+	further int // batches that follow another of the same destination: each is a round of requests
 
 	counts parcelCounts
 }
@@ -33,7 +34,7 @@ func newParcel() *parcel {
 // reset empties the parcel and keeps its buffers.
 func (p *parcel) reset(from int64) {
 	p.spare = append(p.spare, p.batches...)
-	p.batches, p.dead = p.batches[:0], nil
+	p.batches, p.dead, p.further = p.batches[:0], nil, 0
 	clear(p.results)
 	p.from, p.to = from, from
 	alerts, dead := p.counts.alerts, p.counts.dead
@@ -62,26 +63,47 @@ func (p *parcel) bytes() int {
 	return n
 }
 
-// resultBatch returns a batch for the output partition that stays below the limit with so many bytes more.
-func (p *parcel) resultBatch(topic string, partition int32, bytes, limit int) *wire.Batch {
-	b := p.results[partition]
-	if b == nil || !fits(b, bytes, limit) {
-		b = p.batch(topic, partition)
+// message is a record to write. It is encoded at once; nothing of it is kept.
+type message struct {
+	timeMillis int64
+	key, value []byte
+	headers    []wire.Header
+}
+
+// addResult adds a result for an output partition and reports whether it did: not if its batch would have more than
+// single bytes with the result alone in it.
+func (p *parcel) addResult(partition int32, limit *topicLimit, single int, m *message) bool {
+	b := p.add(p.results[partition], partition, limit, single, m)
+	if b != nil {
 		p.results[partition] = b
 	}
-	return b
+	return b != nil
 }
 
-// deadBatch returns a batch for the dead letters: a lane has one partition of them.
-func (p *parcel) deadBatch(topic string, partition int32, bytes, limit int) *wire.Batch {
-	if p.dead == nil || !fits(p.dead, bytes, limit) {
-		p.dead = p.batch(topic, partition)
+// addDead is addResult for a dead letter: a lane has one partition of them.
+func (p *parcel) addDead(partition int32, limit *topicLimit, single int, m *message) bool {
+	b := p.add(p.dead, partition, limit, single, m)
+	if b != nil {
+		p.dead = b
 	}
-	return p.dead
+	return b != nil
 }
 
-// fits reports whether the batch takes so many bytes more. What is larger than the limit gets a batch of its own.
-func fits(b *wire.Batch, bytes, limit int) bool { return b.Count() == 0 || b.Len()+bytes <= limit }
+// add appends to the batch if there is room, else to a new one, and returns the batch that took it, or nil.
+func (p *parcel) add(b *wire.Batch, partition int32, limit *topicLimit, single int, m *message) *wire.Batch {
+	if b != nil && b.TryAppend(limit.several(), m.timeMillis, m.key, m.value, m.headers...) {
+		return b
+	}
+	next := p.batch(limit.topic, partition)
+	if next.TryAppend(single, m.timeMillis, m.key, m.value, m.headers...) {
+		if b != nil {
+			p.further++
+		}
+		return next
+	}
+	p.batches, p.spare = p.batches[:len(p.batches)-1], append(p.spare, next)
+	return nil
+}
 
 func (p *parcel) batch(topic string, partition int32) *wire.Batch {
 	var b *wire.Batch

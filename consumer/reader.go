@@ -37,19 +37,51 @@ type recordExtra struct {
 	timeMillis int64
 	key, value []byte
 	headers    []wire.Header
+	headersCut int // bytes of headers that were not kept, since no dead letter takes them; then none were
 }
 
-// chunk is one fetch, decoded.
+// chunk is one fetch, decoded, or as much of it as a chunk takes.
 type chunk struct {
 	records []record
 	next    int64  // the offset after everything in it, records that are not visible included
 	bytes   []byte // backs the records' bytes
+	headers int    // of its dead letters
+	// end is set in the last chunk of a reader that cannot go on from its position; it has no records.
+	end error
 }
 
-// keep copies b into the chunk. A growing chunk leaves earlier copies where they are.
+// Bounds of a chunk. A fetch may hold many times its own size: batches that decompress to a thousand times as much,
+// and records of a few bytes. What a chunk does not take is fetched again.
+const (
+	chunkRecordsMax = 64 << 10
+	chunkBytesMax   = 4 << 20 // beyond it no further record; one alone may have more
+	headerBytes     = 64      // what a header takes beside its name and value
+)
+
+var errChunkFull = errors.New("consumer: the chunk is full")
+
+// full reports whether the chunk takes no further record.
+func (c *chunk) full() bool {
+	return len(c.records) >= chunkRecordsMax || len(c.bytes)+c.headers*headerBytes >= chunkBytesMax
+}
+
+// reset empties the chunk for another use. It keeps no state in memory that the cache has let go, and no huge buffer.
+func (c *chunk) reset() {
+	clear(c.records)
+	c.records, c.bytes, c.headers, c.end = c.records[:0], c.bytes[:0], 0, nil
+	if cap(c.bytes) > 2*chunkBytesMax {
+		c.bytes = nil
+	}
+}
+
+// keep copies b into the chunk. A growing chunk leaves earlier copies where they are. Null stays null and empty stays
+// empty, also in a chunk that holds nothing yet.
 func (c *chunk) keep(b []byte) []byte {
-	if b == nil {
+	switch {
+	case b == nil:
 		return nil
+	case len(b) == 0:
+		return []byte{}
 	}
 	at := len(c.bytes)
 	c.bytes = append(c.bytes, b...)
@@ -66,6 +98,7 @@ type reader struct {
 	fetcher *wire.Fetcher
 	decoder *contract.Decoder
 	key     []byte
+	stage   *stageMark
 
 	chunks chan *chunk
 	free   chan *chunk
@@ -76,7 +109,7 @@ func newReader(e *Engine, lane int32) *reader {
 	r := &reader{
 		engine: e, lane: lane,
 		fetcher: o.Client.NewFetcher(o.Input, lane, wire.FetchOptions{
-			BytesMax: o.FetchBytesMax, BytesMin: 1, WaitMax: o.FetchWaitMax, Committed: true, DecompressedBytesMax: o.DecompressedBytesMax,
+			TopicID: e.topics.inputID, BytesMax: o.FetchBytesMax, BytesMin: 1, WaitMax: o.FetchWaitMax, Committed: true, DecompressedBytesMax: o.DecompressedBytesMax,
 		}),
 		decoder: contract.NewDecoder(o.Decoder),
 		chunks:  make(chan *chunk, chunksAhead-1),
@@ -90,18 +123,23 @@ func newReader(e *Engine, lane int32) *reader {
 
 // run reads from offset on until ctx ends or the position is lost. What time mends is tried again here.
 func (r *reader) run(ctx context.Context, offset int64) error {
-	subject := "partition " + strconv.Itoa(int(r.lane))
+	subject := partitionSubject(r.lane)
 	defer r.engine.health.clear(subject)
 	delay := backoff.New(50*time.Millisecond, 2*time.Second)
 	for {
 		var c *chunk
+		r.stage.at(stageChunk)
 		select {
 		case c = <-r.free:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 		for {
+			r.stage.at(stageFetch)
 			err := r.fetch(ctx, c, offset)
+			if err == nil {
+				err = r.sameCount(ctx, c)
+			}
 			if err == nil {
 				break
 			}
@@ -109,15 +147,31 @@ func (r *reader) run(ctx context.Context, offset int64) error {
 				return ctx.Err()
 			}
 			if remedy := unreadable(err); remedy != "" {
-				return &stopError{what: err.Error(), remedy: remedy}
+				if c.next == offset {
+					return r.finish(ctx, c, offset, &stopError{cause: causeUnreadable, what: err.Error(), remedy: remedy})
+				}
+				// What stands before it is judged first: it must not be kept back.
+				if err = r.sameCount(ctx, c); err == nil {
+					break
+				}
 			}
-			if wire.Classify(err) != wire.Retry {
+			if wire.AnotherTopic(err) {
+				if gone := r.engine.sameInput(ctx, time.Now()); gone != nil {
+					err = gone
+				}
+			}
+			switch wire.Classify(err) {
+			case wire.Retry:
+			case wire.OutOfRange:
+				return r.lost(ctx, c, offset, err)
+			default:
 				return fmt.Errorf("consumer: read %s/%d at %d: %w", r.engine.options.Input, r.lane, offset, err)
 			}
 			r.engine.metrics.fetchRetries.Inc()
 			if r.engine.health.set(subject, "cannot read: "+err.Error()) {
 				r.engine.log.Warn("fetch failed, trying again", "topic", r.engine.options.Input, "partition", r.lane, "offset", offset, "err", err)
 			}
+			r.stage.at(stagePause)
 			if err := delay.Wait(ctx); err != nil {
 				return err
 			}
@@ -129,12 +183,47 @@ func (r *reader) run(ctx context.Context, offset int64) error {
 			continue
 		}
 		offset = c.next
+		r.stage.at(stageChunk)
 		select {
 		case r.chunks <- c:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
+}
+
+// sameCount looks, at most once in inputSeenMax, whether the topic has grown: then events of a user may be in another
+// partition than before. That it is the topic that the layout names goes without saying: it is fetched by its id.
+func (r *reader) sameCount(ctx context.Context, c *chunk) error {
+	if len(c.records) == 0 {
+		return nil
+	}
+	return r.engine.sameInput(ctx, time.Now().Add(-inputSeenMax))
+}
+
+// lost tells the judge that the position is not in the log, and waits for the end of ctx. Whether the log was deleted up
+// to beyond it, was truncated or made again, the lane's next start finds out. What was read before is whole and may be
+// gone from the log: so the judge finishes it first, up to the checkpoint.
+func (r *reader) lost(ctx context.Context, c *chunk, offset int64, err error) error {
+	r.engine.log.Warn("the position is not in the log", "topic", r.engine.options.Input, "partition", r.lane, "offset", offset, "err", err)
+	return r.finish(ctx, c, offset, fmt.Errorf("position %d is not in the log: %w", offset, err))
+}
+
+// finish sends the last chunk, which says why nothing can be read from offset on, and waits for the tenure's end: the
+// judge ends it when all before is committed.
+func (r *reader) finish(ctx context.Context, c *chunk, offset int64, end error) error {
+	c.reset()
+	c.next, c.end = offset, end
+	if stop := new(stopError); errors.As(end, &stop) {
+		r.engine.metrics.stop(r.lane, stop.cause)
+	}
+	r.stage.at(stageChunk)
+	select {
+	case r.chunks <- c:
+		<-ctx.Done()
+	case <-ctx.Done():
+	}
+	return ctx.Err()
 }
 
 // unreadable returns what to do about a record batch that no second reading mends; "" for any other error.
@@ -149,15 +238,21 @@ func unreadable(err error) string {
 }
 
 func (r *reader) fetch(ctx context.Context, c *chunk, offset int64) error {
-	c.records, c.bytes = c.records[:0], c.bytes[:0]
+	c.reset()
 	ctx, cancel := context.WithTimeout(ctx, r.engine.options.FetchWaitMax+r.engine.options.RequestTimeout)
 	defer cancel()
 	next, err := r.fetcher.Fetch(ctx, offset, func(rec *wire.Record) error {
+		if c.full() {
+			return errChunkFull
+		}
 		c.records = append(c.records, record{offset: rec.Offset})
 		r.decode(c, &c.records[len(c.records)-1], rec)
 		return nil
 	})
 	c.next = next
+	if errors.Is(err, errChunkFull) {
+		return nil
+	}
 	return err
 }
 
@@ -179,9 +274,23 @@ func (r *reader) decode(c *chunk, out *record, rec *wire.Record) {
 	}
 	out.kind = kindDead
 	out.extra = &recordExtra{refusal: refusal, timeMillis: rec.TimeMillis, key: c.keep(rec.Key), value: c.keep(rec.Value)}
+	if size := headersSize(rec); size > r.engine.limits.dead.single() {
+		out.extra.headersCut = size
+		return
+	}
 	for name, value := range rec.Headers() {
 		out.extra.headers = append(out.extra.headers, wire.Header{Key: string(name), Value: c.keep(value)})
+		c.headers++
 	}
+}
+
+// headersSize bounds the bytes that a record's headers take in a batch.
+func headersSize(rec *wire.Record) int {
+	size := 0
+	for name, value := range rec.Headers() {
+		size += contract.HeaderSize(len(name), len(value))
+	}
+	return size
 }
 
 // wrongPartition refuses an event that another lane owns: its user's history is there.

@@ -11,16 +11,34 @@ import (
 	"github.com/lapwing/lapwing/state"
 )
 
-// start is the one recovery path for everything: assignment, crash, doubtful transaction, lost Redis data. The order
+// start starts the lane, and keeps the metric of stopped lanes true.
+func (g *generation) start(ctx context.Context, lane int32) (*tenure, error) {
+	t, err := g.begin(ctx, lane)
+	var stop *stopError
+	switch {
+	case err == nil:
+		g.engine.metrics.stop(lane, "")
+	case errors.As(err, &stop):
+		g.engine.metrics.stop(lane, stop.cause)
+	}
+	return t, err
+}
+
+// begin is the one recovery path for everything: assignment, crash, doubtful transaction, lost Redis data. The order
 // matters (DESIGN.md, The start of a lane): a zombie stops at 1 before it can fence anybody; 2 fences past owners'
 // writes before any state is read; 3 decides every transaction of past owners before 4 reads the offset.
-func (g *generation) start(ctx context.Context, lane int32) (*tenure, error) {
-	e := g.engine
+func (g *generation) begin(ctx context.Context, lane int32) (*tenure, error) {
+	e, stage := g.engine, &g.watched[lane].start
 	// 1. A heartbeat of this generation is answered.
+	stage.at(stageHeartbeat)
 	if err := e.call(ctx, func(ctx context.Context) error { return e.options.Client.Heartbeat(ctx, g.member) }); err != nil {
 		return nil, fmt.Errorf("heartbeat: %w", err)
 	}
+	if err := e.checkLimits(ctx); err != nil {
+		return nil, err
+	}
 	// 2. Claim the epoch.
+	stage.at(stageClaim)
 	var fence state.Lane
 	err := e.insist(ctx, "claim", func(ctx context.Context) (err error) {
 		fence, err = e.options.Store.Claim(ctx, lane)
@@ -29,12 +47,14 @@ func (g *generation) start(ctx context.Context, lane int32) (*tenure, error) {
 	if err != nil {
 		return nil, err
 	}
-	checkpoint, stored := fence.Previous()
+	checkpoint, _ := fence.Previous()
 	// 3. The producer id is the committer's; an owner that did not clear its own died or froze.
+	stage.at(stageBarrier)
 	if err := g.committer.barrier(ctx); err != nil {
 		return nil, err
 	}
 	if owner := checkpoint.Owner; owner != "" && owner != e.owner && owner != ownerAtLeastOnce {
+		stage.at(stageFence)
 		e.log.Debug("fencing the former owner", "partition", lane, "transactional_id", owner)
 		if err := e.call(ctx, func(ctx context.Context) error {
 			return e.options.Client.FenceTransactionalID(ctx, owner, e.options.TransactionTimeout)
@@ -43,24 +63,28 @@ func (g *generation) start(ctx context.Context, lane int32) (*tenure, error) {
 		}
 	}
 	// 4. The stable offset.
+	stage.at(stageOffset)
 	committed, err := g.stableOffset(ctx, lane)
 	if err != nil {
 		return nil, err
 	}
-	p, err := g.plan(ctx, lane, checkpoint, stored, committed)
+	stage.at(stagePlan)
+	p, err := g.plan(ctx, lane, fence, committed)
 	if err != nil {
 		return nil, err
 	}
+	stage.at(stageOpen)
 	return g.open(ctx, lane, fence, p, checkpoint)
 }
 
 // plan finds out what the lane has to do.
-func (g *generation) plan(ctx context.Context, lane int32, checkpoint state.Checkpoint, stored bool, committed wire.Committed) (plan, error) {
+func (g *generation) plan(ctx context.Context, lane int32, fence state.Lane, committed wire.Committed) (plan, error) {
 	e := g.engine
 	if err := e.call(ctx, e.checkInput); err != nil {
 		return plan{}, err
 	}
-	f := finding{layout: e.layout, checkpoint: checkpoint, stored: stored, committed: committed.Offset, metadata: committed.Metadata}
+	f := finding{layout: e.layout, epoch: fence.Epoch(), committed: committed.Offset, metadata: committed.Metadata}
+	f.checkpoint, f.stored = fence.Previous()
 	err := e.call(ctx, func(ctx context.Context) (err error) {
 		if f.logStart, err = e.options.Client.EarliestOffset(ctx, e.options.Input, lane); err != nil {
 			return err
@@ -76,20 +100,22 @@ func (g *generation) plan(ctx context.Context, lane int32, checkpoint state.Chec
 	}
 	p, err := decide(f, e.options.OnReset, e.options.OnDataLoss)
 	if err != nil {
-		return plan{}, err
+		return plan{}, fmt.Errorf("%s/%d: %w", e.options.Input, lane, err)
 	}
 	if p.fresh {
 		if err := g.startPosition(ctx, lane, f, &p); err != nil {
 			return plan{}, err
 		}
 	}
-	if p.lostReplay > 0 || p.lostJudge > 0 {
-		e.metrics.lost.WithLabelValues("replay").Add(float64(p.lostReplay))
-		e.metrics.lost.WithLabelValues("judge").Add(float64(p.lostJudge))
-		e.log.Error("input was deleted before it was used", "partition", lane, "lost_replay", p.lostReplay, "lost_unjudged", p.lostJudge)
-	}
-	if p.note != "" {
-		e.log.Warn(p.note, "partition", lane, "replay_from", p.replayFrom, "judge_from", p.judgeFrom)
+	attrs := []any{"topic", e.options.Input, "partition", lane, "checkpoint", f.checkpoint.Offset, "committed", f.committed,
+		"earliest", f.logStart, "replay_from", p.replayFrom, "judge_from", p.judgeFrom}
+	switch {
+	case p.cause == causeDataLoss:
+		e.log.Error(p.note, append(attrs, "cause", p.cause, "lost_replay", p.lostReplay, "lost_unjudged", p.lostJudge, "lost_rebuild", p.lostRebuild)...)
+	case p.cause != "":
+		e.log.Warn(p.note, append(attrs, "cause", p.cause, "lost_rebuild", p.lostRebuild)...)
+	case p.fresh:
+		e.log.Info("no committed offset and no checkpoint: a first start", attrs...)
 	}
 	return p, nil
 }
@@ -99,7 +125,7 @@ func (g *generation) plan(ctx context.Context, lane int32, checkpoint state.Chec
 func (g *generation) open(ctx context.Context, lane int32, fence state.Lane, p plan, checkpoint state.Checkpoint) (*tenure, error) {
 	e := g.engine
 	commit := func() error {
-		offsets := map[int32]wire.OffsetMeta{lane: {Offset: p.judgeFrom, Metadata: e.layout.commitMetadata()}}
+		offsets := map[int32]wire.OffsetMeta{lane: {Offset: p.judgeFrom, Metadata: e.layout.commitMetadata(p.judgeFrom)}}
 		return e.call(ctx, func(ctx context.Context) error {
 			return e.options.Client.CommitOffsets(ctx, g.member, e.options.Input, offsets)
 		})
@@ -110,6 +136,8 @@ func (g *generation) open(ctx context.Context, lane int32, fence state.Lane, p p
 			return nil, fmt.Errorf("commit the first offset: %w", err)
 		}
 	}
+	// Counted when it can no longer be found again: a start that fails on the way finds the same loss.
+	e.metrics.lost.WithLabelValues(lostJudge).Add(float64(p.lostJudge))
 	if horizon := e.options.Rules.Horizon(); checkpoint.Horizon > 0 && horizon > checkpoint.Horizon {
 		e.log.Warn("a rule looks further back than states were kept so far: it is whole after one horizon of events",
 			"partition", lane, "kept_seconds", checkpoint.Horizon, "horizon_seconds", horizon)
@@ -127,6 +155,11 @@ func (g *generation) open(ctx context.Context, lane int32, fence state.Lane, p p
 		if err := commit(); err != nil {
 			return nil, fmt.Errorf("mark the offset: %w", err)
 		}
+	}
+	e.metrics.lost.WithLabelValues(lostReplay).Add(float64(p.lostReplay))
+	e.metrics.lost.WithLabelValues(lostRebuild).Add(float64(p.lostRebuild))
+	if p.cause != "" {
+		e.metrics.recoveries.WithLabelValues(string(p.cause)).Inc()
 	}
 	return newTenure(e, lane, g.committer.wake, fence, p, base), nil
 }
@@ -154,6 +187,7 @@ func (g *generation) stableOffset(ctx context.Context, lane int32) (wire.Committ
 		if ctx.Err() != nil || wire.Classify(err) != wire.Retry {
 			return c, fmt.Errorf("stable offset of %s/%d: %w", e.options.Input, lane, err)
 		}
+		e.health.note(laneSubject(lane)) // for the watch: the lane is refused, it does not hang
 		if waited := time.Since(began); waited > hangingAfter*e.options.TransactionTimeout {
 			problem := "hanging transaction: the committed offset stays unstable; find it with kafka-transactions find-hanging and end it with kafka-transactions abort"
 			if e.health.set(laneSubject(lane), problem) {
@@ -202,7 +236,7 @@ func (g *generation) startPosition(ctx context.Context, lane int32, f finding, p
 }
 
 // checkLayout lets a member with other settings start only when nothing is left to replay under the former ones: every
-// lane has M = C.
+// lane has M = C; or, where the operator wants the states made anew, no M, as with another Redis.
 func (g *generation) checkLayout(ctx context.Context, f finding) error {
 	e := g.engine
 	former, differs := formerLayout(f)
@@ -226,6 +260,7 @@ func (g *generation) checkLayout(ctx context.Context, f finding) error {
 	for _, lane := range lanes {
 		var c state.Checkpoint
 		var found bool
+		g.watched[lane].start.at(stagePlan) // one step of many
 		if err := e.insist(ctx, "read a checkpoint", func(ctx context.Context) (err error) {
 			c, found, err = e.options.Store.Peek(ctx, lane)
 			return err
@@ -236,13 +271,20 @@ func (g *generation) checkLayout(ctx context.Context, f finding) error {
 			return fmt.Errorf("stable offset of lane %d: %w", lane, err)
 		}
 		committed := offsets[lane].Offset
-		if found && c.Layout == e.layout.String() || found && c.Offset == committed || !found && committed < 0 {
+		missing := !found || c.Offset < 0
+		if found && c.Layout == e.layout.String() || found && c.Offset == committed || missing && committed < 0 ||
+			missing && e.options.OnReset == OffsetResetRebuild {
 			continue
 		}
-		return &stopError{
-			what:   fmt.Sprintf("the settings (partitioner, event decoding) differ from those that lane %d was judged with (layout %s, now %s), and it has events to replay (checkpoint %d, committed %d)", lane, former, e.layout, c.Offset, committed),
+		stop := &stopError{
+			cause:  causeSettings,
+			what:   fmt.Sprintf("the settings (partitioner, event decoding, kind of Redis) differ from those that lane %d was judged with (layout %s, now %s), and it has events to replay (checkpoint %d, committed %d)", lane, former, e.layout, c.Offset, committed),
 			remedy: "start once with the former settings and stop cleanly, then change them",
 		}
+		if missing {
+			stop.remedy += "; if this is another Redis, on_offset_reset: rebuild makes the states anew from what the topic has kept"
+		}
+		return stop
 	}
 	e.log.Warn("settings changed: every lane is settled, going on under the new layout", "former", former.String(), "layout", e.layout.String())
 	return nil
@@ -254,8 +296,8 @@ func formerLayout(f finding) (layout, bool) {
 	if f.stored && f.checkpoint.Offset >= 0 {
 		texts = append(texts, f.checkpoint.Layout)
 	}
-	if l, ours := parseCommitMetadata(f.metadata); ours && f.committed >= 0 {
-		texts = append(texts, l.String())
+	if m, ours := parseCommitMetadata(f.metadata); ours && f.committed >= 0 {
+		texts = append(texts, m.layout.String())
 	}
 	for _, text := range texts {
 		if l, err := parseLayout(text); err == nil && l.topics == f.layout.topics && l != f.layout {

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -145,6 +146,27 @@ func testChangedSettings(t *testing.T, b *bench) {
 	}
 }
 
+// TestAnotherRedis moves a group to another number of shards, and with it to a Redis that has none of its states.
+func TestAnotherRedis(t *testing.T) { onEachKafka(t, 1, testAnotherRedis) }
+
+func testAnotherRedis(t *testing.T, b *bench) {
+	b.judge(state.NewMemory(), nil, 2, withdraw(1), withdraw(2))
+	memory := state.DefaultMemoryOptions()
+	memory.Shards = state.ClusterShards
+	store := state.NewMemoryWith(memory)
+	sharded := func(o *Options) { o.Shards = state.ClusterShards }
+	e, stop := b.minimal(store, sharded)
+	waitProblem(t, e, "on_offset_reset: rebuild makes the states anew")
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	b.judge(store, func(o *Options) { sharded(o); o.OnReset = OffsetResetRebuild }, 3, withdraw(3))
+	if got := string(b.read(b.output, 3)[2].Value); got != streak {
+		t.Fatalf("got %s: the states were not made anew", got)
+	}
+	b.judge(store, sharded, 3) // and from now on there is nothing to say
+}
+
 // TestTopicMadeAgain checks that a topic deleted and made again finds none of the old states and offsets.
 func TestTopicMadeAgain(t *testing.T) { onEachKafka(t, 1, testTopicMadeAgain) }
 
@@ -184,6 +206,35 @@ func testTopicGrown(t *testing.T, b *bench) {
 	waitProblem(t, e, "has 2 partitions, the states were judged with 1")
 }
 
+// TestTopicGrownWhileRunning checks that an engine at work stops its lanes: by the new count users are in other partitions.
+func TestTopicGrownWhileRunning(t *testing.T) { onEachKafka(t, 1, testTopicGrownWhileRunning) }
+
+func testTopicGrownWhileRunning(t *testing.T, b *bench) {
+	e, _ := b.minimal(state.NewMemory(), nil)
+	waitReady(t, e)
+	b.send(withdraw(1))
+	b.read(b.output, 1)
+	if _, err := kadm.NewClient(b.client).CreatePartitions(t.Context(), 1, b.input); err != nil {
+		t.Fatal(err)
+	}
+	client, err := kgo.NewClient(kgo.SeedBrokers(b.broker), kgo.DefaultProduceTopic(b.input), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		if err := client.ProduceSync(t.Context(), &kgo.Record{Key: []byte("1"), Value: []byte(withdraw(2)), Partition: 0}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+		if _, problems := e.Ready(); strings.Contains(problems, "has 2 partitions, the states were judged with 1") {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the engine goes on after 30s of records")
+		}
+	}
+}
+
 // TestRetention deletes input that was not judged yet: the lane stops with exact counts, and goes on when told to.
 func TestRetention(t *testing.T) { onEachKafka(t, 1, testRetention) }
 
@@ -208,6 +259,66 @@ func testRetention(t *testing.T, b *bench) {
 			t.Fatalf("%s: an alert joins both sides of the hole", r.Value)
 		}
 	}
+}
+
+// TestResumeAfterCutFlush lets a flush be cut short, so that some states are ahead of the checkpoint, and takes the group's
+// offsets away: what these states include was committed, and is not judged again.
+func TestResumeAfterCutFlush(t *testing.T) { onEachKafka(t, 1, testResumeAfterCutFlush) }
+
+func testResumeAfterCutFlush(t *testing.T, b *bench) {
+	store := state.NewMemory()
+	b.judge(store, nil, 4, withdraw(1), event("withdraw", "1", 2, 1), withdraw(2), event("withdraw", "1", 2, 2))
+	crashed(t, store, 1) // the two states' tags are 3 and 4
+	if _, err := kadm.NewClient(b.client).DeleteGroup(t.Context(), b.group); err != nil {
+		t.Fatal(err)
+	}
+	e, stop := b.minimal(store, nil)
+	waitProblem(t, e, "no committed offset although the checkpoint in Redis is 1")
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	b.judge(store, func(o *Options) { o.OnReset = OffsetResetResume }, 6, withdraw(3), event("withdraw", "1", 2, 3))
+	for _, r := range b.read(b.output, 6)[4:] {
+		if !strings.Contains(string(r.Value), "[30]") {
+			t.Errorf("got %s: not on the state of three withdraws", r.Value)
+		}
+	}
+}
+
+// TestStopMetric counts the lanes that stand still, each once and for what it stands still now.
+func TestStopMetric(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	m := newMetrics(registry)
+	check := func(what cause, want float64) {
+		t.Helper()
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			for _, sample := range f.GetMetric() {
+				if f.GetName() == "lapwing_stopped_lanes" && sample.GetLabel()[0].GetValue() == string(what) {
+					if got := sample.GetGauge().GetValue(); got != want {
+						t.Errorf("%s: %v, want %v", what, got, want)
+					}
+					return
+				}
+			}
+		}
+		t.Errorf("%s has no sample", what)
+	}
+	m.stop(1, causeDataLoss)
+	m.stop(1, causeDataLoss)
+	m.stop(2, causeDataLoss)
+	check(causeDataLoss, 2)
+	m.stop(1, causeNoOffset)
+	check(causeDataLoss, 1)
+	check(causeNoOffset, 1)
+	m.stop(1, "")
+	m.stop(1, "")
+	m.forget(2)
+	check(causeDataLoss, 0)
+	check(causeNoOffset, 0)
 }
 
 // TestOffsetReset sets the group's offset from outside: the lane stops, or rebuilds its states up to there.

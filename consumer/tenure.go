@@ -23,6 +23,8 @@ type tenure struct {
 	base   state.Checkpoint // of every checkpoint this tenure writes, but for the offset
 	reader *reader
 
+	progress progress // what the watch sees
+
 	// The judge's own.
 	cache    *cache
 	position int64 // every record below it is judged or replayed
@@ -67,6 +69,9 @@ func newTenure(e *Engine, lane int32, wake func(), fence state.Lane, p plan, bas
 		open: newParcel(), committed: p.judgeFrom, waiting: -1, cancel: func(error) {},
 	}
 	t.room.L = &t.mu
+	t.reader.stage = &t.progress.reader
+	t.progress.committed.Store(p.judgeFrom)
+	t.progress.position.Store(p.replayFrom)
 	t.open.reset(p.judgeFrom)
 	return t
 }
@@ -135,6 +140,7 @@ func (t *tenure) settle() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.committed = t.taken.to
+	t.progress.committed.Store(t.committed)
 	t.spare = append(t.spare, t.taken)
 	t.taken = nil
 	t.release()

@@ -109,11 +109,45 @@ func (e *Engine) findTopics(ctx context.Context) error {
 	e.topics = topicFacts{inputID: found[0].ID, lanes: found[0].Partitions, outputs: found[1].Partitions, dead: found[2].Partitions}
 	e.layout = newLayout(o.Input, e.topics.inputID, e.topics.lanes, o.settingsText())
 	e.outputFollowsLane = o.Partitioner == contract.Murmur2 && e.topics.outputs == e.topics.lanes
-	return e.limitBatches(ctx)
+	return e.readLimits(ctx)
 }
 
 // errRecreated ends the engine: what it holds belongs to a topic that is gone. A new start begins the new one.
-var errRecreated = errors.New("the input topic was deleted and made again while the engine ran: start it again")
+var errRecreated = errors.New("the input topic was deleted and made again while the engine ran: what it knows does not fit the new one; " +
+	"start the engine again: it begins the new topic at kafka.start, with fresh states")
+
+// inputSeenMax is how long a look at the input topic counts.
+const inputSeenMax = time.Second
+
+// inputSeen remembers when the input topic was last seen to be as the layout says.
+type inputSeen struct {
+	ask chan struct{} // holds one while asking, so that many lanes ask once
+	at  atomic.Int64  // when the last good answer was asked for, Unix nanoseconds
+}
+
+// sameInput makes sure that the input topic was as the layout says, its id and its partition count, at a time not before
+// since.
+func (e *Engine) sameInput(ctx context.Context, since time.Time) error {
+	s := &e.inputSeen
+	if s.at.Load() >= since.UnixNano() {
+		return nil
+	}
+	select {
+	case s.ask <- struct{}{}:
+		defer func() { <-s.ask }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if s.at.Load() >= since.UnixNano() {
+		return nil
+	}
+	asked := time.Now()
+	if err := e.call(ctx, e.checkInput); err != nil {
+		return err
+	}
+	s.at.Store(asked.UnixNano())
+	return nil
+}
 
 // checkInput makes sure that the input topic is still the one that the layout names.
 func (e *Engine) checkInput(ctx context.Context) error {
@@ -134,47 +168,8 @@ func (e *Engine) checkInput(ctx context.Context) error {
 
 func grownError(topic string, former, now int32) error {
 	return &stopError{
+		cause:  causePartitions,
 		what:   fmt.Sprintf("topic %s has %d partitions, the states were judged with %d", topic, now, former),
 		remedy: "a change of the partition count is not supported yet: use a new group",
 	}
-}
-
-// batchBytesFloor is the least that a record batch may be cut down to: any result fits.
-const batchBytesFloor = 16 << 10
-
-// messageBytesDefault is max.message.bytes of a topic that says nothing else (Kafka's default).
-const messageBytesDefault = 1<<20 + 12
-
-// limitBatches takes the smaller of the configured batch size and what the topics take. Without the permission to read
-// a topic's configuration Kafka's default is assumed; a batch that turns out too large halves the sizes.
-func (e *Engine) limitBatches(ctx context.Context) error {
-	takes := map[string]int{e.options.Output: messageBytesDefault, e.options.DeadLetters: messageBytesDefault}
-	for topic := range takes {
-		n, err := e.options.Client.MessageBytesMax(ctx, topic)
-		switch {
-		case err == nil:
-			takes[topic] = n
-		case classify(err) == fatal:
-			e.log.Info("max.message.bytes cannot be read, the default is assumed", "topic", topic, "bytes", messageBytesDefault, "err", err)
-		default:
-			return fmt.Errorf("max.message.bytes of %s: %w", topic, err)
-		}
-	}
-	e.deadLimit.Store(int64(takes[e.options.DeadLetters]))
-	e.batchLimit.Store(int64(min(e.options.BatchBytesMax, takes[e.options.Output], takes[e.options.DeadLetters])))
-	return nil
-}
-
-// batchBytes is the size of the largest batch with several records.
-func (e *Engine) batchBytes() int { return int(e.batchLimit.Load()) }
-
-// deadBytes is the size of the largest dead letter, in a batch of its own.
-func (e *Engine) deadBytes() int { return int(e.deadLimit.Load()) }
-
-// halveBatchBytes answers a topic that takes less than it said.
-func (e *Engine) halveBatchBytes() {
-	for _, limit := range []*atomic.Int64{&e.batchLimit, &e.deadLimit} {
-		limit.Store(max(limit.Load()/2, contract.DeadLetterReserve))
-	}
-	e.log.Warn("a batch was too large for its topic", "batch_bytes_max", e.batchBytes(), "dead_letter_bytes_max", e.deadBytes())
 }

@@ -59,13 +59,24 @@ func writeSummary(w io.Writer, file string, c *Config, set *rules.Set) error {
 	fmt.Fprintf(t, "configuration\t%s\n", file)
 	fmt.Fprintf(t, "kafka\t%s, group %s, %s\n", strings.Join(c.Kafka.Brokers, ","), c.Kafka.Group, c.Kafka.Guarantee)
 	fmt.Fprintf(t, "topics\t%s -> %s, dead letters %s\n", strings.Join(c.Kafka.Input, ","), c.Kafka.Output, c.Kafka.DeadLetters)
-	fmt.Fprintf(t, "redis\t%s, prefix %s\n", strings.Join(c.Redis.Addrs, ","), c.Redis.Prefix)
+	fmt.Fprintf(t, "redis\t%s, prefix %s\n", describeRedis(&c.Redis), c.Redis.Prefix)
 	fmt.Fprintf(t, "events\t%s\n", strings.Join(c.Events.Types, ", "))
 	fmt.Fprintf(t, "rules\t%s, hash %s, exact for events up to %s late\n", ruleFile, set.Hash(), seconds(set.Lateness()))
 	for _, r := range set.Rules() {
 		fmt.Fprintf(t, "  %d\t%s\n", r.Code, describe(&r, set.Types()))
 	}
 	return t.Flush()
+}
+
+// describeRedis is the way to the servers in a few words.
+func describeRedis(r *RedisConfig) string {
+	switch {
+	case r.Sentinel.enabled():
+		return fmt.Sprintf("master %s of the sentinels %s", r.Sentinel.Master, strings.Join(r.Sentinel.Addrs, ","))
+	case r.Cluster:
+		return fmt.Sprintf("cluster of %s", strings.Join(r.Addrs, ","))
+	}
+	return strings.Join(r.Addrs, ",")
 }
 
 // describe is a rule in one line.

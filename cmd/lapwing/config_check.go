@@ -113,13 +113,10 @@ func orList(words []string) string {
 	return strings.Join(words[:len(words)-1], ", ") + " or " + words[len(words)-1]
 }
 
-// checkAddresses checks a list of addresses to dial; countMax 0 is no bound.
-func (l *loader) checkAddresses(path string, addrs []string, countMax int) {
-	switch {
-	case len(addrs) == 0:
+// checkAddresses checks a list of addresses to dial.
+func (l *loader) checkAddresses(path string, addrs []string) {
+	if len(addrs) == 0 {
 		l.wrong(path, "must name at least one address, host:port")
-	case countMax > 0 && len(addrs) > countMax:
-		l.wrong(path, fmt.Sprintf("has %d addresses, but one is supported yet", len(addrs)))
 	}
 	for i, addr := range addrs {
 		host, port, err := net.SplitHostPort(addr)

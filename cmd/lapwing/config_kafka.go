@@ -42,6 +42,8 @@ type KafkaConfig struct {
 	DrainTimeout       time.Duration `yaml:"drain_timeout" min:"100ms" max:"10m"`
 	RequestTimeout     time.Duration `yaml:"request_timeout" min:"100ms" max:"5m"`
 	DialTimeout        time.Duration `yaml:"dial_timeout" min:"10ms" max:"5m"`
+	// StallTimeout is how long a lane may stand still for no reason outside of the process; 0 is for ever.
+	StallTimeout time.Duration `yaml:"stall_timeout" min:"0s" max:"24h"`
 
 	FetchBytesMax        Bytes         `yaml:"fetch_bytes_max" min:"1KiB" max:"100MiB"`
 	FetchWaitMax         time.Duration `yaml:"fetch_wait_max" min:"1ms" max:"1m"`
@@ -82,6 +84,7 @@ func newKafkaConfig() KafkaConfig {
 		DrainTimeout:         3 * time.Second,
 		RequestTimeout:       10 * time.Second,
 		DialTimeout:          3 * time.Second,
+		StallTimeout:         time.Minute,
 		FetchBytesMax:        1 << 20,
 		FetchWaitMax:         500 * time.Millisecond,
 		BatchRecordsMax:      20_000,
@@ -98,11 +101,13 @@ const (
 	groupBytesMax = 200
 	// heartbeatsPerSession is how many heartbeats must fit into a session, so that a lost one ends nothing.
 	heartbeatsPerSession = 3
+	// requestsPerStall is how many requests, beside a transaction, must fail before a lane may be called stalled.
+	requestsPerStall = 2
 )
 
 func (l *loader) checkKafka() {
 	k := &l.config.Kafka
-	l.checkAddresses("kafka.brokers", k.Brokers, 0)
+	l.checkAddresses("kafka.brokers", k.Brokers)
 	l.checkName("kafka.group", k.Group, groupBytesMax)
 	l.checkInput(k.Input)
 	l.checkName("kafka.output", k.Output, topicBytesMax)
@@ -147,6 +152,11 @@ func (l *loader) checkKafkaTimes(k *KafkaConfig) {
 		l.relation(fmt.Sprintf("%s must be below kafka.rebalance_timeout, %s, or the lanes are lost while they drain",
 			shortDuration(k.DrainTimeout), shortDuration(k.RebalanceTimeout)),
 			"kafka.drain_timeout", "kafka.rebalance_timeout")
+	}
+	if least := k.TransactionTimeout + requestsPerStall*k.RequestTimeout; k.StallTimeout > 0 && k.StallTimeout < least {
+		l.relation(fmt.Sprintf("%s must be 0s (never) or at least kafka.transaction_timeout and twice kafka.request_timeout, %s together, or a commit that waits for Kafka is taken for a stall",
+			shortDuration(k.StallTimeout), shortDuration(least)),
+			"kafka.stall_timeout", "kafka.transaction_timeout", "kafka.request_timeout")
 	}
 	if k.FetchWaitMax >= k.RequestTimeout {
 		l.relation(fmt.Sprintf("%s must be below kafka.request_timeout, %s",

@@ -132,7 +132,15 @@ func (c *Config) RedisOptions() (state.RedisOptions, error) {
 		return state.RedisOptions{}, fmt.Errorf("redis.password_file: %w", err)
 	}
 	o := state.DefaultRedisOptions()
-	o.Addrs = r.Addrs
+	o.Addrs, o.Cluster, o.Shards = r.Addrs, r.Cluster, r.shards()
+	if s := &r.Sentinel; s.enabled() {
+		password, err := readPassword(s.Password, s.PasswordFile)
+		if err != nil {
+			return state.RedisOptions{}, fmt.Errorf("redis.sentinel.password_file: %w", err)
+		}
+		o.Addrs = nil // the default, which nobody has set
+		o.Sentinel = state.SentinelOptions{Master: s.Master, Addrs: s.Addrs, Username: s.Username, Password: password}
+	}
 	o.Username, o.Password = r.Username, password
 	o.DB = r.DB
 	o.TLS = tlsConfig

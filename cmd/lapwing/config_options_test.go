@@ -172,6 +172,45 @@ events: {types: [deposit, withdraw, bonus]}
 	}
 }
 
+// The keys that say how Redis is found, and the shards that follow from them: the engine and its store must agree.
+func TestRedisTopologies(t *testing.T) {
+	for text, want := range map[string]struct {
+		addrs    []string
+		sentinel state.SentinelOptions
+		cluster  bool
+		shards   int
+	}{
+		`{}`: {addrs: []string{"127.0.0.1:6379"}, shards: 1},
+		`{cluster: true, addrs: ["a:1", "b:2"], username: u, password: p}`: {addrs: []string{"a:1", "b:2"}, cluster: true, shards: 64},
+		`{sentinel: {master: m, addrs: ["s:1", "s:2"], username: w, password: q}}`: {
+			sentinel: state.SentinelOptions{Master: "m", Addrs: []string{"s:1", "s:2"}, Username: "w", Password: "q"}, shards: 1},
+	} {
+		c := loadText(t, "redis: "+text)
+		got, err := c.RedisOptions()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(got.Addrs, want.addrs) || !reflect.DeepEqual(got.Sentinel, want.sentinel) || got.Cluster != want.cluster || got.Shards != want.shards {
+			t.Errorf("%s: %q, %+v, cluster %v, %d shards; want %+v", text, got.Addrs, got.Sentinel, got.Cluster, got.Shards, want)
+		}
+		engine, err := c.engineOptions()
+		if err != nil || engine.Shards != want.shards {
+			t.Errorf("%s: the engine has %d shards, %v", text, engine.Shards, err)
+		}
+		store, err := state.NewRedis(got)
+		if err != nil {
+			t.Errorf("%s: the store refuses it: %v", text, err)
+		} else if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	c := loadText(t, "redis: {sentinel: {master: m, addrs: [\"s:1\"]}}")
+	c.Redis.Sentinel.PasswordFile = File(filepath.Join(t.TempDir(), "missing"))
+	if _, err := c.RedisOptions(); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "redis.sentinel.password_file") {
+		t.Errorf("error %v, want the key and %v", err, fs.ErrNotExist)
+	}
+}
+
 // The defaults of the configuration are those of the package, where both name one.
 func TestRedisDefaults(t *testing.T) {
 	got, err := NewConfig().RedisOptions()

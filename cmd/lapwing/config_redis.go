@@ -4,16 +4,22 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/lapwing/lapwing/state"
 )
 
 // RedisConfig is the section redis: the server, and how states are kept and written there.
 type RedisConfig struct {
-	// Addrs is a list, for Redis Cluster; one is supported yet.
-	Addrs        []string `yaml:"addrs"`
-	Username     string   `yaml:"username"`
-	Password     Secret   `yaml:"password"`
-	PasswordFile File     `yaml:"password_file"`
-	DB           int      `yaml:"db" min:"0" max:"65535"`
+	// Addrs is the server; with Cluster some of its nodes; with Sentinel it is not used.
+	Addrs []string `yaml:"addrs"`
+	// Sentinel finds the server.
+	Sentinel SentinelConfig `yaml:"sentinel"`
+	// Cluster says that Addrs are nodes of a Redis Cluster.
+	Cluster      bool   `yaml:"cluster"`
+	Username     string `yaml:"username"`
+	Password     Secret `yaml:"password"`
+	PasswordFile File   `yaml:"password_file"`
+	DB           int    `yaml:"db" min:"0" max:"65535"`
 	// Prefix begins all keys, before the group.
 	Prefix string    `yaml:"prefix"`
 	TLS    TLSConfig `yaml:"tls"`
@@ -28,6 +34,28 @@ type RedisConfig struct {
 	ReadTimeout  time.Duration `yaml:"read_timeout" min:"10ms" max:"5m"`
 	WriteTimeout time.Duration `yaml:"write_timeout" min:"10ms" max:"5m"`
 	PoolSize     int           `yaml:"pool_size" min:"1" max:"10000"`
+}
+
+// SentinelConfig is the section redis.sentinel: who knows where the master is. It is used if a key of it is set.
+type SentinelConfig struct {
+	// Master is the name under which the sentinels look after it.
+	Master string `yaml:"master"`
+	// Addrs are some of the sentinels; they tell of the others.
+	Addrs        []string `yaml:"addrs"`
+	Username     string   `yaml:"username"`
+	Password     Secret   `yaml:"password"`
+	PasswordFile File     `yaml:"password_file"`
+}
+
+// enabled reports whether sentinels are asked.
+func (s *SentinelConfig) enabled() bool { return s.Master != "" || len(s.Addrs) > 0 }
+
+// shards is the number of parts that the users are spread over. It is a part of the layout.
+func (r *RedisConfig) shards() int {
+	if r.Cluster {
+		return state.ClusterShards
+	}
+	return 1
 }
 
 func newRedisConfig() RedisConfig {
@@ -49,7 +77,7 @@ const prefixBytesMax = 200
 
 func (l *loader) checkRedis() {
 	r := &l.config.Redis
-	l.checkAddresses("redis.addrs", r.Addrs, 1)
+	l.checkRedisServers()
 	l.checkPassword("redis", r.Password, r.PasswordFile)
 	if r.Username != "" && r.Password == "" && r.PasswordFile == "" {
 		l.relation("needs redis.password or redis.password_file", "redis.username", "redis.password", "redis.password_file")
@@ -68,4 +96,44 @@ func (l *loader) checkRedis() {
 			"redis.dirty_max", "redis.cache_max")
 	}
 	l.checkTLS("redis.tls", &r.TLS)
+}
+
+// checkRedisServers checks that there is one way to the servers: an address, sentinels, or nodes of a cluster.
+func (l *loader) checkRedisServers() {
+	r := &l.config.Redis
+	s := &r.Sentinel
+	if r.Cluster && r.DB != 0 {
+		l.relation(fmt.Sprintf("%d is not there with redis.cluster, which has 0 only; leave it out", r.DB), "redis.db", "redis.cluster")
+	}
+	if !s.enabled() {
+		l.checkAddresses("redis.addrs", r.Addrs)
+		if len(r.Addrs) > 1 && !r.Cluster {
+			l.wrong("redis.addrs", fmt.Sprintf("has %d addresses, but a single server has one; set redis.cluster to true if they are nodes of a Redis Cluster, "+
+				"or name them in redis.sentinel.addrs if they are sentinels", len(r.Addrs)))
+		}
+		for _, path := range []string{"redis.sentinel.username", "redis.sentinel.password", "redis.sentinel.password_file"} {
+			if l.isSet(path) {
+				l.relation("is not used, since no sentinels are named; set redis.sentinel.master and redis.sentinel.addrs, or leave it out", path, "redis.sentinel.addrs")
+			}
+		}
+		return
+	}
+	if r.Cluster {
+		l.relation("does not go with redis.sentinel: a cluster looks after its masters itself; leave one of them out", "redis.cluster", "redis.sentinel.master", "redis.sentinel.addrs")
+	}
+	if l.isSet("redis.addrs") {
+		l.relation("is not used, since the sentinels of redis.sentinel.addrs tell the address; leave one of them out", "redis.addrs", "redis.sentinel.addrs")
+	}
+	if s.Master == "" {
+		l.relation("must be set, since redis.sentinel.addrs is: the name that SENTINEL MASTERS lists", "redis.sentinel.master", "redis.sentinel.addrs")
+	}
+	if len(s.Addrs) == 0 {
+		l.relation("must be set, since redis.sentinel.master is: addresses of sentinels, host:port", "redis.sentinel.addrs", "redis.sentinel.master")
+	} else {
+		l.checkAddresses("redis.sentinel.addrs", s.Addrs)
+	}
+	l.checkPassword("redis.sentinel", s.Password, s.PasswordFile)
+	if s.Username != "" && s.Password == "" && s.PasswordFile == "" {
+		l.relation("needs redis.sentinel.password or redis.sentinel.password_file", "redis.sentinel.username", "redis.sentinel.password", "redis.sentinel.password_file")
+	}
 }

@@ -74,6 +74,7 @@ func TestValuesOfAFile(t *testing.T) {
 	want.Kafka.HeartbeatInterval = 2 * time.Second
 	want.Kafka.TransactionTimeout = 15 * time.Minute
 	want.Kafka.TransactionPause = 0
+	want.Kafka.StallTimeout = 920 * time.Second // 15m and twice 10s
 	want.Kafka.BatchBytesMax = 16384
 	// Texts are taken as they are written, though YAML sees numbers here.
 	want.Kafka.SASL = SASLConfig{Mechanism: "scram-sha-512", Username: "0100", Password: "1_000.10"}

@@ -67,7 +67,7 @@ func (c *devCmd) Run(ctx context.Context, con *console) error {
 		return err
 	}
 	defer closeGateway()
-	admin, err := config.admin(log, registry, engine.Ready)
+	admin, err := config.admin(log, registry, engine.Alive, engine.Ready)
 	if err != nil {
 		return err
 	}

@@ -40,7 +40,7 @@ func TestTopicsMissing(t *testing.T) {
 	if e.Ready() {
 		t.Error("ready without topics")
 	}
-	s.createTopics(nil)
+	s.createTopics(systemOptions{})
 	s.produce(1000, consumertest.EventOptions{Seed: 1})
 	e.WaitReady(readyTimeout)
 	s.drain(readyTimeout)

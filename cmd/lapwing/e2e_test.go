@@ -30,6 +30,7 @@ type system struct {
 	broker              string // that the test uses
 	kafkaAddr           string // that the engines are told
 	redisAddr           string // that the engines are told
+	redisServers        string // lines of the section redis in place of the address; empty: the address
 	input, output, dead string
 	group               string
 	partitions          int32
@@ -48,11 +49,12 @@ const (
 
 // systemOptions are the parts of a system that a test brings itself.
 type systemOptions struct {
-	broker      string            // empty: the broker of all tests
-	redis       string            // empty: the Redis of all tests
-	partitions  int32             // 0: 4
-	deadConfigs map[string]string // of the dead-letter topic
-	noTopics    bool              // none are created
+	broker     string // empty: the broker of all tests
+	redis      string // empty: the Redis of all tests
+	partitions int32  // 0: 4
+	// Configurations of the topics.
+	inputConfigs, outputConfigs, deadConfigs map[string]string
+	noTopics                                 bool // none are created
 }
 
 func newSystem(t *testing.T, o systemOptions) *system {
@@ -73,17 +75,17 @@ func newSystem(t *testing.T, o systemOptions) *system {
 	}
 	t.Cleanup(s.remove)
 	if !o.noTopics {
-		s.createTopics(o.deadConfigs)
+		s.createTopics(o)
 	}
 	return s
 }
 
-func (s *system) createTopics(deadConfigs map[string]string) {
+func (s *system) createTopics(o systemOptions) {
 	s.t.Helper()
 	ctx := s.context(time.Minute)
-	if err := consumertest.CreateTopics(ctx, s.brokers(), consumertest.TopicSpec{Name: s.input, Partitions: s.partitions},
-		consumertest.TopicSpec{Name: s.output, Partitions: s.partitions},
-		consumertest.TopicSpec{Name: s.dead, Partitions: max(s.partitions/2, 1), Configs: deadConfigs}); err != nil {
+	if err := consumertest.CreateTopics(ctx, s.brokers(), consumertest.TopicSpec{Name: s.input, Partitions: s.partitions, Configs: o.inputConfigs},
+		consumertest.TopicSpec{Name: s.output, Partitions: s.partitions, Configs: o.outputConfigs},
+		consumertest.TopicSpec{Name: s.dead, Partitions: max(s.partitions/2, 1), Configs: o.deadConfigs}); err != nil {
 		s.t.Fatal(err)
 	}
 }
@@ -129,12 +131,12 @@ kafka:
   drain_timeout: 1s
 %s
 redis:
-  addrs: [%q]
+%s
   flush_interval: %s
 %s
 http: %s
 %s
-`, s.kafkaAddr, s.group, s.input, s.output, s.dead, s.extra, s.redisAddr, cmp.Or(s.flush, "500ms"), s.redisExtra, http, s.tail)})
+`, s.kafkaAddr, s.group, s.input, s.output, s.dead, s.extra, cmp.Or(s.redisServers, fmt.Sprintf("  addrs: [%q]", s.redisAddr)), cmp.Or(s.flush, "500ms"), s.redisExtra, http, s.tail)})
 }
 
 // load produces events until stop is called, which returns how many there were.
@@ -209,12 +211,7 @@ func (s *system) drainBelow(lagMax int64, timeout time.Duration) {
 // check fails the test unless everything is as the model says.
 func (s *system) check(o consumertest.CheckOptions) consumertest.Report {
 	s.t.Helper()
-	o.Brokers, o.Input, o.Output, o.DeadLetters = s.brokers(), s.input, s.output, s.dead
-	report, err := consumertest.Check(s.context(systemTimeout), o)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.t.Log(report)
+	report := s.compare(o)
 	if err := report.Err(); err != nil {
 		s.t.Fatal(err)
 	}
@@ -224,11 +221,30 @@ func (s *system) check(o consumertest.CheckOptions) consumertest.Report {
 	return report
 }
 
+// compare compares everything with the model.
+func (s *system) compare(o consumertest.CheckOptions) consumertest.Report {
+	s.t.Helper()
+	o.Brokers, o.Input, o.Output, o.DeadLetters = s.brokers(), s.input, s.output, s.dead
+	report, err := consumertest.Check(s.context(systemTimeout), o)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Log(report)
+	return report
+}
+
 // checkStopped checks what a clean stop left: M = C for each lane, and all judged if the input was read to its end.
 func (s *system) checkStopped(toEnd bool) {
 	s.t.Helper()
 	o := state.DefaultRedisOptions()
-	o.Addrs, o.Group = []string{s.redisAddr}, s.group
+	o.Addrs = []string{s.redisAddr}
+	s.checkStoppedAt(o, toEnd)
+}
+
+// checkStoppedAt is checkStopped for a store with these options.
+func (s *system) checkStoppedAt(o state.RedisOptions, toEnd bool) {
+	s.t.Helper()
+	o.Group = s.group
 	store, err := state.NewRedis(o)
 	if err != nil {
 		s.t.Fatal(err)

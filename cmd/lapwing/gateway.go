@@ -26,7 +26,8 @@ func (c *gatewayCmd) Run(ctx context.Context, con *console) error {
 		return err
 	}
 	defer closeAll()
-	admin, err := config.admin(log, registry, func() (bool, string) {
+	alive := func() (bool, string) { return true, "" } // it answers
+	admin, err := config.admin(log, registry, alive, func() (bool, string) {
 		if err := g.Ready(); err != nil {
 			return false, err.Error() + "\n"
 		}

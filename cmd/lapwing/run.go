@@ -26,7 +26,7 @@ func (c *runCmd) Run(ctx context.Context, con *console) error {
 		return err
 	}
 	defer closeAll()
-	admin, err := config.admin(log, registry, engine.Ready)
+	admin, err := config.admin(log, registry, engine.Alive, engine.Ready)
 	if err != nil {
 		return err
 	}

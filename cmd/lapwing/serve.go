@@ -127,10 +127,10 @@ func (c *Config) engineOptions() (consumer.Options, error) {
 	o.Detail, o.AlertsOnly = c.ResultDetail(), c.Results == "alerts"
 	o.SessionTimeout, o.RebalanceTimeout, o.HeartbeatInterval = k.SessionTimeout, k.RebalanceTimeout, k.HeartbeatInterval
 	o.TransactionTimeout, o.TransactionPause = k.TransactionTimeout, k.TransactionPause
-	o.RequestTimeout, o.DrainTimeout = k.RequestTimeout, k.DrainTimeout
+	o.RequestTimeout, o.DrainTimeout, o.StallTimeout = k.RequestTimeout, k.DrainTimeout, k.StallTimeout
 	o.FetchBytesMax, o.FetchWaitMax, o.DecompressedBytesMax = int32(k.FetchBytesMax), k.FetchWaitMax, int(k.DecompressedBytesMax)
 	o.BatchRecordsMax, o.BatchBytesMax, o.LaneBytesMax = k.BatchRecordsMax, int(k.BatchBytesMax), int(k.LaneBytesMax)
-	o.FlushInterval, o.DirtyMax, o.CacheMax = r.FlushInterval, r.DirtyMax, r.CacheMax
+	o.FlushInterval, o.DirtyMax, o.CacheMax, o.Shards = r.FlushInterval, r.DirtyMax, r.CacheMax, r.shards()
 	return o, nil
 }
 
@@ -166,7 +166,7 @@ func (c *Config) gateway(log *slog.Logger, registry prometheus.Registerer, liste
 }
 
 // admin returns a service for /metrics, /healthz and /readyz; it listens before it returns.
-func (c *Config) admin(log *slog.Logger, registry *prometheus.Registry, ready func() (bool, string)) (service, error) {
+func (c *Config) admin(log *slog.Logger, registry *prometheus.Registry, alive, ready func() (bool, string)) (service, error) {
 	if c.HTTP == "" {
 		return func(ctx context.Context) error { <-ctx.Done(); return nil }, nil
 	}
@@ -175,7 +175,7 @@ func (c *Config) admin(log *slog.Logger, registry *prometheus.Registry, ready fu
 		return nil, fmt.Errorf("http: %s cannot be listened on: %w; choose another address with the key http, or empty for none", c.HTTP, err)
 	}
 	log.Info("admin endpoints", "address", listener.Addr().String())
-	server := &http.Server{Handler: consumer.OpsHandler(ready, registry, c.Pprof), ReadHeaderTimeout: c.Gateway.ReadHeaderTimeout}
+	server := &http.Server{Handler: consumer.OpsHandler(alive, ready, registry, c.Pprof), ReadHeaderTimeout: c.Gateway.ReadHeaderTimeout}
 	return func(ctx context.Context) error {
 		stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 		defer stop()

@@ -8,8 +8,12 @@ import (
 // DeadLetterReserve bounds, in bytes, what a dead letter's batch takes beside the original key, value
 // and headers: the batch's header (61), the record's (at most 36), and Lapwing's own headers with a
 // topic name of at most 249 bytes and a detail of at most DetailBytesMax. A dead-letter topic whose
-// max.message.bytes is smaller cannot hold every dead letter, however much is cut.
+// max.message.bytes is smaller gets nothing of the record itself, and the detail only where that fits.
 const DeadLetterReserve = 1 << 10
+
+// DetailDropped follows the text of header lapwing-cut where the topic takes less than DeadLetterReserve and header
+// lapwing-detail is empty for it.
+const DetailDropped = ", detail dropped"
 
 // AppendDeadLetterHeaders appends the headers that a dead letter has after the record's own: reason,
 // detail, source and timestamp.
@@ -33,7 +37,7 @@ type Cut struct {
 }
 
 // CutDeadLetter cuts a record so that its dead letter, in a batch of its own and without compression,
-// has at most limit bytes (the topic's max.message.bytes, not less than DeadLetterReserve).
+// has at most limit bytes (the topic's max.message.bytes), or DeadLetterReserve if that is more.
 // HeadersSize bounds the bytes of the record's own headers; see the function of that name.
 //
 // The value is cut first, at its end. The headers are dropped, all of them, only if they and the key

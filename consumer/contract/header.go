@@ -21,7 +21,7 @@ const (
 	HeaderDetail = "lapwing-detail"
 	// HeaderTimestamp is on each dead letter: the input record's timestamp in milliseconds since 1970.
 	HeaderTimestamp = "lapwing-timestamp"
-	// HeaderCut is on a dead letter that is not whole: what was cut off.
+	// HeaderCut is on a result or dead letter that is not whole, since its topic does not take it: what was cut off.
 	HeaderCut = "lapwing-cut"
 	// HeaderRequestID travels from an event to its result: the gateway's request that waits for it.
 	HeaderRequestID = "lapwing-request-id"
@@ -35,15 +35,15 @@ type Header struct {
 	Value []byte
 }
 
-// headerSize bounds the bytes of a header in a record batch: name and value, each after its length
-// as a varint of at most five bytes (KIP-98, message format v2).
-func headerSize(name string, value []byte) int { return 5 + len(name) + 5 + len(value) }
+// HeaderSize bounds the bytes of a header in a record batch: name and value of so many bytes, each
+// after its length as a varint of at most five bytes (KIP-98, message format v2).
+func HeaderSize(name, value int) int { return 5 + name + 5 + value }
 
 // HeadersSize bounds the bytes that headers take in a record batch.
 func HeadersSize(headers ...Header) int {
 	size := 0
 	for _, h := range headers {
-		size += headerSize(h.Name, h.Value)
+		size += HeaderSize(len(h.Name), len(h.Value))
 	}
 	return size
 }

@@ -195,6 +195,26 @@ func appendString(dst []byte, text string) []byte {
 	return append(dst, '"')
 }
 
+// AppendResultCut appends the text of header lapwing-cut of a result that is not whole, since the output topic does not
+// take it: what was left out, separated by ", ". Without its detail a result has its first three members only; the
+// headers are those that travel from the event.
+func AppendResultCut(dst []byte, detail, traceparent, requestID bool) []byte {
+	begin := len(dst)
+	for _, part := range []struct {
+		out  bool
+		name string
+	}{{detail, "detail"}, {traceparent, HeaderTraceparent}, {requestID, HeaderRequestID}} {
+		if !part.out {
+			continue
+		}
+		if len(dst) > begin {
+			dst = append(dst, ", "...)
+		}
+		dst = append(dst, part.name...)
+	}
+	return dst
+}
+
 // ErrResult is returned for bytes that are not a published result.
 var ErrResult = errors.New("not a result")
 

@@ -216,3 +216,23 @@ func TestMinimalResultRefuses(t *testing.T) {
 		}
 	}
 }
+
+func TestAppendResultCut(t *testing.T) {
+	for _, tt := range []struct {
+		detail, traceparent, requestID bool
+		want                           string
+	}{
+		{true, false, false, "detail"},
+		{true, true, false, "detail, traceparent"},
+		{true, true, true, "detail, traceparent, lapwing-request-id"},
+		{false, false, true, "lapwing-request-id"},
+		{false, false, false, ""},
+	} {
+		if got := string(AppendResultCut(nil, tt.detail, tt.traceparent, tt.requestID)); got != tt.want {
+			t.Errorf("got %q, want %q", got, tt.want)
+		}
+	}
+	if got := string(AppendResultCut([]byte("x"), true, true, false)); got != "xdetail, traceparent" {
+		t.Errorf("appended: %q", got)
+	}
+}
