@@ -68,6 +68,17 @@ fuzz: ## run each fuzz target for FUZZ_TIME (10s)
 bench: ## run the benchmarks (BENCH: which)
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
+# What chaos and sim are given: --seed, --duration, --rate, --faults and more; ARGS=--help lists them.
+ARGS ?=
+
+.PHONY: chaos
+chaos: ## break a real cluster around real engines, and check all that came of it (ARGS: --seed 7 --faults all ...)
+	@$(GO) run ./consumer/consumertest/cmd/chaos $(ARGS)
+
+.PHONY: sim
+sim: ## run seeds of the simulation: engines in one process, scripted faults (ARGS: --seeds 100:50)
+	@$(GO) run ./consumer/consumertest/cmd/sim $(ARGS)
+
 .PHONY: up
 up: ## start a real Kafka and Redis on loopback, without Docker
 	@deploy/local/up

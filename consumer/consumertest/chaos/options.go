@@ -1,0 +1,89 @@
+package chaos
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Options configures a run. The zero value of a field stands for its default.
+type Options struct {
+	Seed     uint64        // of the schedule and the events
+	Duration time.Duration // of the load; 0: 90 s
+	Rate     int           // input records a second; 0: 5000
+	Faults   []string      // names of faults, or "all" (the default), or "none"
+	Brokers  int           // 1 or 3; 0: 3
+	Members  int           // engines from beginning to end; 0: 3
+	Users    int           // distinct; 0: 20,000
+	Lanes    int           // partitions of the input and the output; 0: 6
+	// Hold replaces how long each fault lasts, which the schedule draws otherwise. 0: drawn.
+	Hold time.Duration
+	// Gap replaces the pause between two faults of a track. 0: drawn.
+	Gap time.Duration
+	// Drain bounds how long the engines may take for what is left when load and faults have ended; 0: 3 min.
+	Drain time.Duration
+	// Logs is a folder for what the engines print; empty: it is kept only of a run that fails.
+	Logs string
+	// Binary is the engine; empty: it is built.
+	Binary string
+}
+
+// sessionTimeout is the engines' and brokerSession the brokers': a member, or a broker, that is silent for longer is over.
+const (
+	sessionTimeout     = 3 * time.Second
+	brokerSession      = 3 * time.Second
+	transactionTimeout = 10 * time.Second
+)
+
+func (o Options) withDefaults() Options {
+	o.Duration = cmp.Or(o.Duration, 90*time.Second)
+	o.Rate = cmp.Or(o.Rate, 5000)
+	o.Brokers = cmp.Or(o.Brokers, 3)
+	o.Members = cmp.Or(o.Members, 3)
+	o.Users = cmp.Or(o.Users, 20_000)
+	o.Lanes = cmp.Or(o.Lanes, 6)
+	o.Drain = cmp.Or(o.Drain, 3*time.Minute)
+	if len(o.Faults) == 0 {
+		o.Faults = []string{"all"}
+	}
+	return o
+}
+
+// faults returns the faults that the options name, in the order of the catalogue.
+func (o Options) faults() ([]*fault, error) {
+	for _, name := range o.Faults {
+		if name == "none" || name == "all" {
+			continue
+		}
+		at := slices.IndexFunc(catalogue, func(f *fault) bool { return f.name == name })
+		if at < 0 {
+			return nil, fmt.Errorf("chaos: unknown fault %q; there are all, none, %s", name, strings.Join(FaultNames(), ", "))
+		}
+		if f := catalogue[at]; o.Brokers < f.brokersMin {
+			return nil, fmt.Errorf("chaos: fault %s needs %d brokers, and there are %d", name, f.brokersMin, o.Brokers)
+		}
+	}
+	var chosen []*fault
+	for _, f := range catalogue {
+		all := slices.Contains(o.Faults, "all") && o.Brokers >= f.brokersMin
+		if all || slices.Contains(o.Faults, f.name) {
+			chosen = append(chosen, f)
+		}
+	}
+	return chosen, nil
+}
+
+func (o Options) validate() error {
+	switch {
+	case o.Brokers != 1 && o.Brokers != 3:
+		return fmt.Errorf("chaos: %d brokers; 1 or 3 are possible", o.Brokers)
+	case o.Rate < 1 || o.Members < 1 || o.Users < 1 || o.Lanes < 1:
+		return fmt.Errorf("chaos: rate %d, members %d, users %d and lanes %d must be above 0", o.Rate, o.Members, o.Users, o.Lanes)
+	case o.Duration < time.Second:
+		return fmt.Errorf("chaos: a duration of %v is below 1s", o.Duration)
+	}
+	_, err := o.faults()
+	return err
+}
