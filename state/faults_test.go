@@ -113,13 +113,13 @@ func (c *faultConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// finish ends the connection once the server has carried out all that arrived.
+// finish ends the connection once the server has carried out all that arrived. Closing it is left to its owner, who would be
+// told that it is closed already.
 func (c *faultConn) finish() error {
 	if tcp, ok := c.Conn.(*net.TCPConn); ok {
 		_ = tcp.CloseWrite()
 	}
 	_, _ = io.Copy(io.Discard, c.Conn)
-	_ = c.Conn.Close()
 	return errors.Join(io.ErrUnexpectedEOF, net.ErrClosed)
 }
 

@@ -101,10 +101,11 @@ func TestFetchBlackHoleIsNoStall(t *testing.T) {
 	e := s.engine("engine")
 	e.Start()
 	e.WaitReady(readyTimeout)
+	input := cluster.TopicInfo(s.input).TopicID
 	hole := make(chan struct{})
 	cluster.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		cluster.KeepControl()
-		if f := req.(*kmsg.FetchRequest); len(f.Topics) == 1 && f.Topics[0].Topic == s.input {
+		if f := req.(*kmsg.FetchRequest); len(f.Topics) == 1 && f.Topics[0].TopicID == input {
 			cluster.SleepControl(func() { <-hole })
 		}
 		return nil, nil, false
