@@ -57,7 +57,7 @@ func TestScheduleHasEveryFault(t *testing.T) {
 		for _, steps := range plan(t, o) {
 			for i, s := range steps {
 				times[s.fault.name]++
-				if s.at+s.hold > o.Duration || s.at < firstFault {
+				if s.at+s.hold > o.Duration || s.at < o.withDefaults().Warm {
 					t.Errorf("%v is not within the load", s)
 				}
 				if i > 0 && steps[i-1].at+steps[i-1].hold > s.at {

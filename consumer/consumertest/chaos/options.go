@@ -18,13 +18,16 @@ type Options struct {
 	Members  int           // engines from beginning to end; 0: 3
 	Users    int           // distinct; 0: 20,000
 	Lanes    int           // partitions of the input and the output; 0: 6
+	// Warm is how long the load goes on before the first fault: the engines have met their users then. 0: 2 s, after which
+	// all of them have been at work.
+	Warm time.Duration
 	// Hold replaces how long each fault lasts, which the schedule draws otherwise. 0: drawn.
 	Hold time.Duration
 	// Gap replaces the pause between two faults of a track. 0: drawn.
 	Gap time.Duration
 	// Drain bounds how long the engines may take for what is left when load and faults have ended; 0: 3 min.
 	Drain time.Duration
-	// Logs is a folder for what the engines print; empty: it is kept only of a run that fails.
+	// Logs is a folder, made where it is missing, for what the engines print; empty: it is kept only of a run that fails.
 	Logs string
 	// Binary is the engine; empty: it is built.
 	Binary string
@@ -44,6 +47,7 @@ func (o Options) withDefaults() Options {
 	o.Members = cmp.Or(o.Members, 3)
 	o.Users = cmp.Or(o.Users, 20_000)
 	o.Lanes = cmp.Or(o.Lanes, 6)
+	o.Warm = cmp.Or(o.Warm, 2*time.Second)
 	o.Drain = cmp.Or(o.Drain, 3*time.Minute)
 	if len(o.Faults) == 0 {
 		o.Faults = []string{"all"}

@@ -23,6 +23,11 @@ func Run(ctx context.Context, tb testing.TB, o Options) Result {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	if o.Logs != "" {
+		if err := os.MkdirAll(o.Logs, 0o755); err != nil { // now, not when there is something to keep
+			tb.Fatal(err)
+		}
+	}
 	r := newRig(ctx, tb, o)
 	r.checker, err = consumertest.NewChecker(ctx, consumertest.CheckOptions{
 		Brokers: r.cluster.Addrs(), Input: r.input, Output: r.output, DeadLetters: r.dead,

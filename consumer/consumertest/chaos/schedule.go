@@ -28,9 +28,6 @@ var gaps = [tracks][2]time.Duration{
 	trackData:    {20 * time.Second, 40 * time.Second},
 }
 
-// firstFault is when the earliest fault may begin: after it all engines have been at work.
-const firstFault = 2 * time.Second
-
 // step is one fault of the schedule.
 type step struct {
 	track track
@@ -59,7 +56,7 @@ func schedule(o Options) ([tracks][]step, error) {
 		// Each track draws from a source of its own, so that one fault more or less changes no other track.
 		rng := rand.New(rand.NewPCG(o.Seed, uint64(t)))
 		var deck []*fault
-		at := firstFault + between(rng, 0, gaps[t][0])
+		at := o.Warm + between(rng, 0, gaps[t][0])
 		for {
 			if len(deck) == 0 {
 				deck = shuffled(rng, chosen, t)
