@@ -2,6 +2,7 @@ package state
 
 import (
 	"fmt"
+	"math"
 	"net/url"
 	"strconv"
 	"strings"
@@ -9,9 +10,14 @@ import (
 
 // Checkpoint says up to where a lane's states are stored, and what they mean.
 type Checkpoint struct {
-	// Offset is M: every event below it is included in the stored states.
-	// -1: none.
+	// Offset is M: every event below it is included in the stored states. -1:
+	// none. Of a lane with several sources it is the sum of Sources, which grows
+	// with each record just as one offset does.
 	Offset int64
+
+	// Sources are the offsets of a lane with several sources, in their order; nil
+	// for a lane that has only ever read one.
+	Sources []int64
 
 	// Layout is the short hash of what the meaning of the states depends on.
 	Layout string
@@ -34,16 +40,29 @@ const checkpointTextMax = 512
 // Versions of the checkpoint's text:
 //
 //	v1: v1 offset=120 layout=5f3a21 incarnation=0 owner=lapwing-0 horizon=60
+//	v2: v2 offset=100+20 layout=5f3a21 incarnation=0 owner=lapwing-0 horizon=60
+//
+// Version 2 is written of several sources only, with the offset of each.
 //
 // Text values are escaped as in a URL query, so neither a space nor a colon of
 // a value can end it.
-const checkpointV1 = "v1"
+const (
+	checkpointV1 = "v1"
+	checkpointV2 = "v2"
+)
+
+// sourcesMax bounds the sources of a lane.
+const sourcesMax = 64
 
 // check returns an error that wraps ErrCorrupt if an invariant does not hold.
 func (c *Checkpoint) check() error {
 	switch {
 	case c.Offset < -1:
 		return fmt.Errorf("%w: checkpoint offset %d is below -1", ErrCorrupt, c.Offset)
+	case len(c.Sources) == 1 || len(c.Sources) > sourcesMax:
+		return fmt.Errorf("%w: checkpoint has %d sources, 2 to %d can be", ErrCorrupt, len(c.Sources), sourcesMax)
+	case len(c.Sources) > 0 && c.Offset != sumOffsets(c.Sources):
+		return fmt.Errorf("%w: checkpoint offset %d is not the sum of %d", ErrCorrupt, c.Offset, c.Sources)
 	case c.Horizon < 0:
 		return fmt.Errorf("%w: checkpoint horizon %d is negative", ErrCorrupt, c.Horizon)
 	case len(c.Layout) > checkpointTextMax:
@@ -54,12 +73,32 @@ func (c *Checkpoint) check() error {
 	return nil
 }
 
+// sumOffsets returns the sum of offsets, or -2 where one is negative or the sum
+// is too large.
+func sumOffsets(offsets []int64) (sum int64) {
+	for _, o := range offsets {
+		if o < 0 || sum > math.MaxInt64-o {
+			return -2
+		}
+		sum += o
+	}
+	return sum
+}
+
 // String returns the text that is stored.
 func (c Checkpoint) String() string {
 	var b strings.Builder
-	b.WriteString(checkpointV1)
-	b.WriteString(" offset=")
-	b.WriteString(strconv.FormatInt(c.Offset, 10))
+	if len(c.Sources) == 0 {
+		b.WriteString(checkpointV1 + " offset=" + strconv.FormatInt(c.Offset, 10))
+	} else {
+		b.WriteString(checkpointV2 + " offset=")
+		for i, o := range c.Sources {
+			if i > 0 {
+				b.WriteByte('+')
+			}
+			b.WriteString(strconv.FormatInt(o, 10))
+		}
+	}
 	b.WriteString(" layout=")
 	b.WriteString(url.QueryEscape(c.Layout))
 	b.WriteString(" incarnation=")
@@ -77,7 +116,7 @@ func (c Checkpoint) String() string {
 func parseCheckpoint(text string) (Checkpoint, error) {
 	var c Checkpoint
 	fields := strings.Split(text, " ")
-	if fields[0] != checkpointV1 {
+	if fields[0] != checkpointV1 && fields[0] != checkpointV2 {
 		return c, fmt.Errorf("%w: checkpoint version %.20q is not known, a newer Lapwing may have written it", ErrCorrupt, fields[0])
 	}
 	names := [...]string{"offset", "layout", "incarnation", "owner", "horizon"}
@@ -94,7 +133,12 @@ func parseCheckpoint(text string) (Checkpoint, error) {
 	}
 	var errs [len(names)]error
 	var incarnation uint64
-	c.Offset, errs[0] = strconv.ParseInt(values[0], 10, 64)
+	if fields[0] == checkpointV1 {
+		c.Offset, errs[0] = strconv.ParseInt(values[0], 10, 64)
+	} else {
+		c.Sources, errs[0] = parseSources(values[0])
+		c.Offset = sumOffsets(c.Sources)
+	}
 	c.Layout, errs[1] = url.QueryUnescape(values[1])
 	incarnation, errs[2] = strconv.ParseUint(values[2], 10, 32)
 	c.Incarnation = uint32(incarnation)
@@ -112,6 +156,19 @@ func parseCheckpoint(text string) (Checkpoint, error) {
 		return Checkpoint{}, fmt.Errorf("%w: checkpoint %.200q is not written as %q", ErrCorrupt, text, c.String())
 	}
 	return c, nil
+}
+
+// parseSources reads the offsets of a version 2 text.
+func parseSources(text string) ([]int64, error) {
+	parts := strings.SplitN(text, "+", sourcesMax+1)
+	offsets := make([]int64, len(parts))
+	for i, part := range parts {
+		var err error
+		if offsets[i], err = strconv.ParseInt(part, 10, 64); err != nil {
+			return nil, err
+		}
+	}
+	return offsets, nil
 }
 
 // mergeCheckpoints makes the checkpoint of a lane from those of its shards; nil
@@ -146,12 +203,12 @@ func mergeCheckpoints(shards []*Checkpoint) (Checkpoint, bool) {
 		}
 		if first || c.Offset < merged.Offset {
 			first = false
-			merged.Offset, merged.Layout, merged.Horizon = c.Offset, c.Layout, c.Horizon
+			merged.Offset, merged.Sources, merged.Layout, merged.Horizon = c.Offset, c.Sources, c.Layout, c.Horizon
 		}
 	}
 	merged.Owner = owner
 	if missing {
-		merged.Offset = -1
+		merged.Offset, merged.Sources = -1, nil
 	}
 	return merged, true
 }
