@@ -21,7 +21,8 @@ type TopicSpec struct {
 
 // CreateTopics creates topics with the broker's default replication and waits until each can be read.
 func CreateTopics(ctx context.Context, brokers []string, specs ...TopicSpec) error {
-	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
+	// By default the client holds its first metadata, which may know no leader yet, for 5 s.
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.MetadataMinAge(50*time.Millisecond))
 	if err != nil {
 		return fmt.Errorf("consumertest: client of %v: %w", brokers, err)
 	}
