@@ -2,6 +2,7 @@ package state
 
 import (
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -33,11 +34,11 @@ func TestCheckInfo(t *testing.T) {
 func TestParseCheckpoint(t *testing.T) {
 	const good = "v1 offset=120 layout=5f3a21 incarnation=2 owner=lapwing-0 horizon=60"
 	want := Checkpoint{Offset: 120, Layout: "5f3a21", Incarnation: 2, Owner: "lapwing-0", Horizon: 60}
-	if got, err := parseCheckpoint(good); err != nil || got != want || got.String() != good {
+	if got, err := parseCheckpoint(good); err != nil || !reflect.DeepEqual(got, want) || got.String() != good {
 		t.Fatalf("%+v, %v", got, err)
 	}
 	for old, replacements := range map[string][]string{
-		"v1":              {"v2", "", "V1"},
+		"v1":              {"v2", "", "V1", "v3"},
 		"offset=120":      {"offset=-2", "offset=0120", "offset=+1", "offset=", "offset=x", "m=120", "offset=9223372036854775808"},
 		"layout=5f3a21":   {"layout=a b", "layout=%zz", "layout=a%2fb", "layout=" + strings.Repeat("x", 513)},
 		"incarnation=2":   {"incarnation=4294967296", "incarnation=-1"},
@@ -76,6 +77,25 @@ func FuzzParseFence(f *testing.F) {
 	})
 }
 
+// TestParseSources reads checkpoints of several sources, and refuses what String does not write.
+func TestParseSources(t *testing.T) {
+	const good = "v2 offset=100+0+20 layout=5f3a21 incarnation=2 owner= horizon=60"
+	want := Checkpoint{Offset: 120, Sources: []int64{100, 0, 20}, Layout: "5f3a21", Incarnation: 2, Horizon: 60}
+	if got, err := parseCheckpoint(good); err != nil || !reflect.DeepEqual(got, want) || got.String() != good {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	for _, offset := range []string{"100", "", "+1", "1+", "1+-1", "1+01", "1+x", "9223372036854775807+1", "0" + strings.Repeat("+0", sourcesMax)} {
+		text := strings.Replace(good, "100+0+20", offset, 1)
+		if got, err := parseCheckpoint(text); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%q: %+v, %v; want ErrCorrupt", text, got, err)
+		}
+	}
+	bad := Checkpoint{Offset: 5, Sources: []int64{1, 3}}
+	if err := bad.check(); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("offset 5 of 1 and 3: %v", err)
+	}
+}
+
 func TestMergeCheckpoints(t *testing.T) {
 	at := func(offset int64, incarnation uint32, owner string) *Checkpoint {
 		layout := "l" + string('0'+rune(offset%10))
@@ -87,14 +107,14 @@ func TestMergeCheckpoints(t *testing.T) {
 		found  bool
 	}{
 		"none":                  {[]*Checkpoint{nil, nil}, Checkpoint{Offset: -1}, false},
-		"one shard":             {[]*Checkpoint{at(5, 1, "a")}, Checkpoint{5, "l5", 1, "a", 5}, true},
-		"the smallest":          {[]*Checkpoint{at(7, 1, "a"), at(5, 1, "a"), at(9, 1, "a")}, Checkpoint{5, "l5", 1, "a", 5}, true},
-		"a shard is lost":       {[]*Checkpoint{at(7, 1, "a"), nil, at(5, 1, "a")}, Checkpoint{-1, "l5", 1, "a", 5}, true},
-		"an older incarnation":  {[]*Checkpoint{at(3, 0, "a"), at(5, 1, "a")}, Checkpoint{-1, "l5", 1, "a", 5}, true},
-		"an owner half cleared": {[]*Checkpoint{at(5, 1, ""), at(5, 1, "a")}, Checkpoint{5, "l5", 1, "a", 5}, true},
-		"an owner half set":     {[]*Checkpoint{at(5, 1, "b"), at(5, 1, "a")}, Checkpoint{5, "l5", 1, "b", 5}, true},
+		"one shard":             {[]*Checkpoint{at(5, 1, "a")}, Checkpoint{5, nil, "l5", 1, "a", 5}, true},
+		"the smallest":          {[]*Checkpoint{at(7, 1, "a"), at(5, 1, "a"), at(9, 1, "a")}, Checkpoint{5, nil, "l5", 1, "a", 5}, true},
+		"a shard is lost":       {[]*Checkpoint{at(7, 1, "a"), nil, at(5, 1, "a")}, Checkpoint{-1, nil, "l5", 1, "a", 5}, true},
+		"an older incarnation":  {[]*Checkpoint{at(3, 0, "a"), at(5, 1, "a")}, Checkpoint{-1, nil, "l5", 1, "a", 5}, true},
+		"an owner half cleared": {[]*Checkpoint{at(5, 1, ""), at(5, 1, "a")}, Checkpoint{5, nil, "l5", 1, "a", 5}, true},
+		"an owner half set":     {[]*Checkpoint{at(5, 1, "b"), at(5, 1, "a")}, Checkpoint{5, nil, "l5", 1, "b", 5}, true},
 	} {
-		if got, found := mergeCheckpoints(test.shards); got != test.want || found != test.found {
+		if got, found := mergeCheckpoints(test.shards); !reflect.DeepEqual(got, test.want) || found != test.found {
 			t.Errorf("%s: %+v, %v; want %+v, %v", name, got, found, test.want, test.found)
 		}
 	}

@@ -3,6 +3,7 @@ package storetest
 import (
 	"errors"
 	"maps"
+	"reflect"
 	"strings"
 
 	"github.com/lapwing/lapwing/rules"
@@ -348,7 +349,7 @@ func lostShard(f *fixture) {
 	want.Offset = -1
 	f.wantCheckpoint(3, want)
 	next := f.claim(3)
-	if c, found := next.Previous(); !found || c != want {
+	if c, found := next.Previous(); !found || !reflect.DeepEqual(c, want) {
 		f.Fatalf("previous: %+v, %v; want %+v", c, found, want)
 	}
 	f.wantOver(l)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -149,7 +150,7 @@ func (f *fixture) wantAbsent(l state.Lane, users []int64) {
 func (f *fixture) wantCheckpoint(number int32, want state.Checkpoint) {
 	f.Helper()
 	got, found, err := f.Open(f.T).Peek(f.ctx, number)
-	if err != nil || !found || got != want {
+	if err != nil || !found || !reflect.DeepEqual(got, want) {
 		f.Fatalf("peek at lane %d: %+v, %v, %v; want %+v", number, got, found, err, want)
 	}
 }
