@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"testing"
 
@@ -45,16 +46,16 @@ func benchmarkLane(b *testing.B, detail contract.Detail, users int) {
 	offset := int64(0)
 	events := 0
 	for b.Loop() {
-		c.records, c.bytes = c.records[:0], c.bytes[:0]
+		c.records, c.bytes, c.done = c.records[:0], c.bytes[:0], 0
 		at := int(offset) % len(values)
 		for i := range chunkRecords {
 			rec := wire.Record{Offset: offset, Value: values[at+i]}
 			c.records = append(c.records, record{offset: offset})
-			t.reader.decode(c, &c.records[i], &rec)
+			t.readers[0].decode(c, &c.records[i], &rec)
 			offset++
 		}
 		c.next = offset
-		if err := t.judgeChunk(b.Context(), c); err != nil {
+		if err := t.consume(b.Context(), c, math.MaxInt64); err != nil {
 			b.Fatal(err)
 		}
 		if t.take() == nil {

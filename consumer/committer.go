@@ -16,7 +16,7 @@ import (
 // goroutine; register, unregister and barrier are for the lanes.
 type committer struct {
 	engine   *Engine
-	producer *wire.Producer // nil at least once
+	producer *wire.Producer // nil where nothing needs a transaction
 	member   wire.Member
 	onLost   func(error) // the generation must end: ownership is lost, or nothing can mend the error
 
@@ -51,13 +51,13 @@ func (c *committer) unregister(t *tenure) {
 	c.tenures = slices.DeleteFunc(c.tenures, func(o *tenure) bool { return o == t })
 }
 
-// committedOffset returns C as the lane's tenure knows it; false: the lane has none.
+// committedOffset returns C as the lane's tenure knows it, with what is quiet behind it; false: the lane has none.
 func (c *committer) committedOffset(lane int32) (int64, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, t := range c.tenures {
 		if t.lane == lane {
-			return t.committedOffset(), true
+			return t.reportedOffset(), true
 		}
 	}
 	return 0, false
@@ -172,22 +172,39 @@ func (c *committer) once(ctx context.Context) bool {
 }
 
 func (c *committer) commit(ctx context.Context, loads []load) error {
-	offsets := make(map[int32]wire.OffsetMeta, len(loads))
-	for _, l := range loads {
-		offsets[l.tenure.lane] = wire.OffsetMeta{Offset: l.parcel.to, Metadata: c.engine.layout.commitMetadata(l.parcel.to)}
-	}
+	offsets := c.offsets(loads)
 	batches := c.gather(loads)
-	input := c.engine.options.Input
-	if c.producer != nil {
-		return c.producer.Commit(ctx, &wire.Transaction{
-			Batches: batches, Member: c.member, Offsets: []wire.TopicOffsets{{Topic: input, Partitions: offsets}},
-		})
+	forwards := slices.ContainsFunc(loads, func(l load) bool { return len(l.parcel.copies) > 0 })
+	if c.engine.options.Guarantee == ExactlyOnce || forwards {
+		return c.producer.Commit(ctx, &wire.Transaction{Batches: batches, Member: c.member, Offsets: offsets})
 	}
 	client := c.engine.options.Client
 	if err := client.Produce(ctx, c.engine.options.Compression, batches); err != nil {
 		return err
 	}
-	return client.CommitOffsets(ctx, c.member, input, offsets)
+	return client.CommitOffsets(ctx, c.member, offsets...)
+}
+
+// offsets returns what the parcels have moved, by topic.
+func (c *committer) offsets(loads []load) []wire.TopicOffsets {
+	var all []wire.TopicOffsets
+	for i, s := range c.engine.sources {
+		moved := make(map[int32]wire.OffsetMeta, len(loads))
+		for _, l := range loads {
+			p := l.parcel
+			m := mark{layout: c.engine.layout, offset: p.ends[i], at: p.ends[i]}
+			if s.rekey {
+				m.offset = max(m.at, p.quiet)
+			}
+			if p.ends[i] > p.starts[i] || s.rekey && p.moved {
+				moved[l.tenure.lane] = wire.OffsetMeta{Offset: m.offset, Metadata: m.String()}
+			}
+		}
+		if len(moved) > 0 {
+			all = append(all, wire.TopicOffsets{Topic: s.topic, Partitions: moved})
+		}
+	}
+	return all
 }
 
 // gather joins the batches that go to the same partition, as far as one record batch may hold them.
@@ -272,6 +289,7 @@ func (e *Engine) count(c *parcelCounts) {
 	m.events.Add(float64(c.events))
 	m.results.Add(float64(c.results))
 	m.tombstones.Add(float64(c.tombstones))
+	m.forwarded.Add(float64(c.forwarded))
 	m.lateEvents.Add(float64(c.late))
 	m.beyondEvents.Add(float64(c.beyond))
 	for code, n := range c.alerts {

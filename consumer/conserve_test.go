@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"math"
 	"testing"
 	"time"
 
@@ -28,6 +29,7 @@ func idleEngine(tb testing.TB, lanes int32) *Engine {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	e.sources = []source{{topic: o.Input}}
 	e.topics = topicFacts{lanes: lanes, outputs: lanes, dead: lanes}
 	e.outputFollowsLane = true
 	e.cacheMax, e.dirtyMax = 1000, 1000
@@ -41,7 +43,7 @@ func idleTenure(tb testing.TB, e *Engine, lane int32) *tenure {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return newTenure(e, lane, func() {}, fence, plan{incarnation: 1}, state.Checkpoint{Layout: "a.1.b", Incarnation: 1})
+	return newTenure(e, lane, func() {}, fence, lanePlan{plan: plan{incarnation: 1}, sources: make([]sourcePlan, len(e.sources))}, state.Checkpoint{Layout: "a.1.b", Incarnation: 1})
 }
 
 // FuzzConservation feeds arbitrary keys and values through decoding and judging: whatever comes, nothing crashes, and
@@ -63,10 +65,10 @@ func FuzzConservation(f *testing.F) {
 		for i, v := range values {
 			rec := &wire.Record{Offset: int64(i), TimeMillis: 5, Key: key, Value: v}
 			c.records = append(c.records, record{offset: rec.Offset})
-			tn.reader.decode(c, &c.records[i], rec)
+			tn.readers[0].decode(c, &c.records[i], rec)
 		}
 		c.next = int64(len(values))
-		if err := tn.judgeChunk(t.Context(), c); err != nil {
+		if err := tn.consume(t.Context(), c, math.MaxInt64); err != nil {
 			t.Fatal(err)
 		}
 		p := tn.take()
@@ -106,11 +108,11 @@ func TestParcelLimits(t *testing.T) {
 		}
 		rec := &wire.Record{Offset: int64(i), Value: v}
 		c.records = append(c.records, record{offset: rec.Offset})
-		tn.reader.decode(c, &c.records[i], rec)
+		tn.readers[0].decode(c, &c.records[i], rec)
 	}
 	c.next = 300
 	judged := make(chan error, 1)
-	go func() { judged <- tn.judgeChunk(t.Context(), c) }()
+	go func() { judged <- tn.consume(t.Context(), c, math.MaxInt64) }()
 	records, parcels := 0, 0
 	for deadline := time.Now().Add(10 * time.Second); records < 300; {
 		if time.Now().After(deadline) {
@@ -143,8 +145,8 @@ func TestDeadLetterIsCut(t *testing.T) {
 	e.limits.dead.takes.Store(10_000)
 	tn := idleTenure(t, e, 0)
 	c := &chunk{next: 1, records: []record{{}}}
-	tn.reader.decode(c, &c.records[0], &wire.Record{Key: []byte("key"), Value: bytes.Repeat([]byte("x"), 100_000)})
-	if err := tn.judgeChunk(t.Context(), c); err != nil {
+	tn.readers[0].decode(c, &c.records[0], &wire.Record{Key: []byte("key"), Value: bytes.Repeat([]byte("x"), 100_000)})
+	if err := tn.consume(t.Context(), c, math.MaxInt64); err != nil {
 		t.Fatal(err)
 	}
 	p := tn.take()

@@ -29,7 +29,7 @@ func (t *tenure) bury(r *record, now time.Time) {
 	limit := &e.limits.dead
 	partition := t.lane % e.topics.dead
 	m := message{timeMillis: now.UnixMilli(), key: x.key, value: x.value}
-	source := contract.Source{Topic: e.options.Input, Partition: t.lane, Offset: r.offset}
+	source := t.sourceOf(r)
 	own := contract.AppendDeadLetterHeaders(nil, x.refusal, source, x.timeMillis)
 	if x.headersCut == 0 {
 		m.headers = appendHeaders(append(m.headers, x.headers...), own)

@@ -27,11 +27,12 @@ type Engine struct {
 
 	// Set by identify, before a generation starts.
 	transactionalID string
-	producer        *wire.Producer // nil at least once
+	producer        *wire.Producer // nil where nothing needs a transaction
 	owner           string         // stands in the checkpoint of each lane that this engine holds
 
 	// Set by prepare, before any lane starts.
 	topics            topicFacts
+	sources           []source // of each lane
 	layout            layout
 	inputSeen         inputSeen
 	outputFollowsLane bool // a user's result goes to the partition of its lane
@@ -73,8 +74,8 @@ func New(o Options) (*Engine, error) {
 // generation that nothing else is wrong with.
 func (e *Engine) identify() {
 	o := &e.options
-	if o.Guarantee != ExactlyOnce {
-		return
+	if o.Guarantee != ExactlyOnce && len(e.sources) < 2 {
+		return // what is forwarded needs a transaction in both modes, and there is nothing to forward
 	}
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // never fails (crypto/rand)
@@ -85,6 +86,15 @@ func (e *Engine) identify() {
 	e.producer = o.Client.NewProducer(wire.ProducerOptions{
 		TransactionalID: e.transactionalID, TransactionTimeout: o.TransactionTimeout, Compression: o.Compression, Group: o.Group,
 	})
+}
+
+// sourceTopics are the topics that the group is subscribed to. The broker lets the offsets of others expire.
+func (e *Engine) sourceTopics() []string {
+	var names []string
+	for _, s := range e.sources {
+		names = append(names, s.topic)
+	}
+	return names
 }
 
 // Ready reports whether the engine works, and otherwise, a line each, what it waits for. Safe for concurrent use.
@@ -109,7 +119,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	o := &e.options
 	lanes := newBalancer(e.layout)
 	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
-		ID: o.Group, Brokers: o.Brokers, Dialer: o.Client.Dialer(), Topics: []string{o.Input},
+		ID: o.Group, Brokers: o.Brokers, Dialer: o.Client.Dialer(), Topics: e.sourceTopics(),
 		GroupBalancers:    []kafka.GroupBalancer{lanes},
 		HeartbeatInterval: o.HeartbeatInterval, SessionTimeout: o.SessionTimeout, RebalanceTimeout: o.RebalanceTimeout,
 		JoinGroupBackoff: joinBackoff, Timeout: o.RequestTimeout, StartOffset: kafka.FirstOffset,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/lapwing/lapwing/consumer/backoff"
@@ -31,10 +32,20 @@ func (t *tenure) snapshotIfDue(now time.Time) {
 
 // fillSnapshot copies the states changed since the last snapshot, as of the position.
 func (t *tenure) fillSnapshot(owner string) {
-	checkpoint := t.base
-	checkpoint.Offset, checkpoint.Owner = t.position, owner
+	checkpoint := atOffsets(t.base, t.at)
+	checkpoint.Owner = owner
 	t.snapshot.Reset(t.lane, t.engine.options.Rules.Types(), checkpoint)
 	t.cache.snapshot(t.position, func(e *entry) { t.snapshot.Add(e.user, e.tag, &e.state) })
+}
+
+// atOffsets returns the checkpoint at the offsets of all sources. As long as only the input has any it is written as that
+// of a lane with one source.
+func atOffsets(c state.Checkpoint, at []int64) state.Checkpoint {
+	c.Offset, c.Sources = sum(at), nil
+	if c.Offset != at[0] {
+		c.Sources = slices.Clone(at)
+	}
+	return c
 }
 
 func (t *tenure) acknowledge(m int64) {

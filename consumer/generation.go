@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/segmentio/kafka-go"
+
 	"github.com/lapwing/lapwing/consumer/backoff"
 	"github.com/lapwing/lapwing/consumer/wire"
 )
@@ -201,6 +203,32 @@ func (g *generation) watchLag(ctx context.Context) {
 	}
 }
 
+// committedAndStart returns, as sums over the lane's sources, what is committed (-1: nothing of the input) and where the
+// log begins.
+func (g *generation) committedAndStart(ctx context.Context, lane int32) (committed, start int64, err error) {
+	o := &g.engine.options
+	var unstable error
+	for i, s := range g.engine.sources {
+		at, err := o.Client.EarliestOffset(ctx, s.topic, lane)
+		if err != nil {
+			return 0, 0, err
+		}
+		start += at
+		all, err := o.Client.StableOffsets(ctx, o.Group, s.topic, []int32{lane})
+		switch {
+		case err != nil:
+			return 0, 0, err
+		case all[lane].Err != nil:
+			unstable = all[lane].Err
+		case all[lane].Offset >= 0:
+			committed += all[lane].Offset
+		case i == 0:
+			committed = -1 << 32 // whatever the others say
+		}
+	}
+	return max(committed, -1), start, unstable
+}
+
 // lag returns the records between the lane's committed offset and the end of what can be read of its input; for a lane
 // without a tenure, which may not have committed or may stand before deleted input, from the first kept one on at the
 // earliest. The watch gets what was found.
@@ -209,24 +237,22 @@ func (g *generation) lag(ctx context.Context, lane int32) (records int64, err er
 	err = g.engine.call(ctx, func(ctx context.Context) error {
 		committed, ok := g.committer.committedOffset(lane)
 		if !ok {
-			all, err := o.Client.StableOffsets(ctx, o.Group, o.Input, []int32{lane})
-			if err != nil {
-				return err
-			}
-			if err := all[lane].Err; err == nil {
-				w.known.Store(all[lane].Offset)
-			} else if w.known.Load() < 0 {
+			known, start, err := g.committedAndStart(ctx, lane)
+			switch {
+			case err == nil:
+				w.known.Store(known)
+			case w.known.Load() < 0 || !errors.Is(err, kafka.UnstableOffsetCommit):
 				return err
 			} // else a transaction is pending, perhaps for long: what was known before is near enough
-			start, err := o.Client.EarliestOffset(ctx, o.Input, lane)
+			committed = max(w.known.Load(), start)
+		}
+		var end int64
+		for _, s := range g.engine.sources {
+			at, err := o.Client.EndOffset(ctx, s.topic, lane, true)
 			if err != nil {
 				return err
 			}
-			committed = max(w.known.Load(), start)
-		}
-		end, err := o.Client.EndOffset(ctx, o.Input, lane, true)
-		if err != nil {
-			return err
+			end += at
 		}
 		w.end.Store(end)
 		records = max(0, end-committed)

@@ -1,10 +1,12 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -33,67 +35,142 @@ var errTag = errors.New("consumer: a stored state already includes this event")
 func (t *tenure) judge(ctx context.Context) error {
 	tick := time.NewTicker(max(t.engine.options.FlushInterval/4, time.Millisecond))
 	defer tick.Stop()
+	t.tick = tick.C
 	t.snapshotAt = time.Now()
 	if t.position >= t.plan.judgeFrom {
 		t.caughtUp()
 	}
-	stage := &t.progress.judge
-	var end error
+	if err := t.replayAll(ctx); err != nil {
+		return err
+	}
 	for {
+		c := t.await(ctx, anySource)
+		if c == nil {
+			return nil
+		}
+		if c.end != nil { // the last one
+			return t.finish(ctx, c.end)
+		}
+		if err := t.consume(ctx, c, math.MaxInt64); err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			// The chunk may be left in the middle. A chunk more, one without visible records, would move the position past
+			// all that was left.
+			return nil
+		}
+		t.give(c)
+	}
+}
+
+// anySource stands for whichever source has something.
+const anySource = -1
+
+// await returns the chunk of a source that is next to be judged or replayed, and sees to the flushes meanwhile; nil: ctx
+// has ended.
+func (t *tenure) await(ctx context.Context, source int) *chunk {
+	stage := &t.progress.judge
+	for {
+		t.snapshotIfDue(time.Now())
+		if ctx.Err() != nil {
+			return nil
+		}
+		if c := t.ready(source); c != nil {
+			stage.at(stageJudge)
+			return c
+		}
 		stage.at(stageIdle)
 		select {
 		case <-ctx.Done():
 			return nil
-		case c := <-t.reader.chunks:
-			stage.at(stageJudge)
-			if c.end != nil { // the last one
-				end, t.snapshotAt = c.end, time.Time{}
-				break
-			}
-			if err := t.judgeChunk(ctx, c); err != nil {
-				return err
-			}
-			if ctx.Err() != nil {
-				// The chunk may be left in the middle. The select above would take one chunk more if it likes, and one
-				// without visible records moves the position past all that was left.
-				return nil
-			}
-			t.reader.free <- c
-			t.cache.evict(t.engine.cacheMax)
+		case <-t.arrived:
 		case m := <-t.acks:
 			t.acknowledge(m)
-		case <-tick.C:
+		case <-t.tick:
 			t.gauges()
-		}
-		t.snapshotIfDue(time.Now())
-		if end != nil && t.cache.flushed >= t.position {
-			return end
 		}
 	}
 }
 
-// judgeChunk takes a chunk's records in steps. When ctx ends on the way, what was judged so far is whole.
-func (t *tenure) judgeChunk(ctx context.Context, c *chunk) error {
-	if len(c.records) == 0 {
-		return t.step(ctx, nil, c.next) // nothing visible: only the position moves
+// ready returns a chunk that has arrived, of any source in turn or of one, or nil. It stays the source's next until give.
+func (t *tenure) ready(source int) *chunk {
+	n := len(t.readers)
+	for i := range n {
+		s := (t.turn + i) % n
+		if source != anySource && s != source {
+			continue
+		}
+		if t.pending[s] == nil {
+			select {
+			case t.pending[s] = <-t.readers[s].chunks:
+			default:
+				continue
+			}
+		}
+		t.turn = s + 1
+		return t.pending[s]
 	}
-	if err := t.load(ctx, c.records); err != nil {
+	return nil
+}
+
+// give returns a chunk to its reader if nothing is left of it, and evicts: nobody holds entries of the cache now.
+func (t *tenure) give(c *chunk) {
+	if c.done == len(c.records) && t.reached[c.source] >= c.next {
+		t.pending[c.source] = nil
+		t.readers[c.source].free <- c
+	}
+	t.cache.evict(t.engine.cacheMax)
+}
+
+// finish waits until all that was judged is committed and flushed, and returns why a reader cannot go on.
+func (t *tenure) finish(ctx context.Context, end error) error {
+	t.snapshotAt = time.Time{}
+	for {
+		t.snapshotIfDue(time.Now())
+		if t.cache.flushed >= t.position {
+			return end
+		}
+		t.progress.judge.at(stageIdle)
+		select {
+		case <-ctx.Done():
+			return nil
+		case m := <-t.acks:
+			t.acknowledge(m)
+		case <-t.tick:
+			t.gauges()
+		}
+	}
+}
+
+// consume takes a chunk's records below an offset, in steps. When ctx ends on the way, what was judged so far is whole.
+func (t *tenure) consume(ctx context.Context, c *chunk, below int64) error {
+	rest, next := c.records[c.done:], min(c.next, below)
+	if n := len(rest); n > 0 && rest[n-1].offset >= below {
+		at, _ := slices.BinarySearchFunc(rest, below, func(r record, offset int64) int { return cmp.Compare(r.offset, offset) })
+		rest = rest[:at]
+	}
+	if len(rest) == 0 {
+		if err := t.step(ctx, c.source, nil, next); err != nil { // nothing visible: only the position moves
+			return err
+		}
+	} else if err := t.load(ctx, rest); err != nil {
 		return err
 	}
-	for rest := c.records; len(rest) > 0; {
+	for len(rest) > 0 {
 		n := min(len(rest), judgeStep)
-		to := c.next
+		to := next
 		if n < len(rest) {
 			to = rest[n].offset
 		}
 		t.waitClean(ctx)
 		t.touched += warm(rest[:n])
-		if err := t.step(ctx, rest[:n], to); err != nil {
+		if err := t.step(ctx, c.source, rest[:n], to); err != nil {
 			return err
 		}
-		if t.position < to {
-			return nil // ctx has ended
+		if ctx.Err() != nil && t.reached[c.source] < to {
+			return nil
 		}
+		c.done += n
 		rest = rest[n:]
 		t.snapshotIfDue(time.Now())
 	}
@@ -197,8 +274,9 @@ func warm(records []record) (sum int64) {
 	return sum
 }
 
-// step replays or judges records; to is the offset after them. When ctx ends on the way it stops between two records.
-func (t *tenure) step(ctx context.Context, records []record, to int64) error {
+// step replays or judges records of a source; to is the offset after them. When ctx ends on the way it stops between two
+// records.
+func (t *tenure) step(ctx context.Context, s int, records []record, to int64) error {
 	if err := t.engine.limits.check(); err != nil {
 		return err
 	}
@@ -208,8 +286,11 @@ func (t *tenure) step(ctx context.Context, records []record, to int64) error {
 	replaying := t.position < t.plan.judgeFrom
 	for i := range records {
 		r := &records[i]
-		if r.offset < t.plan.judgeFrom {
-			t.replay(r)
+		if r.kind == kindBoundary {
+			continue
+		}
+		if r.offset < t.judgeFroms[s] {
+			t.replay(s, r)
 			continue
 		}
 		if !t.waitRoom(ctx, r) {
@@ -218,14 +299,17 @@ func (t *tenure) step(ctx context.Context, records []record, to int64) error {
 		if err := t.one(r, now); err != nil {
 			return err
 		}
-		t.position = r.offset + 1
-		t.open.to = t.position
+		t.moveTo(s, r.offset+1)
+		t.reached[s] = r.offset + 1
 	}
-	t.position = max(t.position, to)
+	t.reached[s] = max(t.reached[s], to)
+	if !t.readers[s].source.rekey {
+		t.moveTo(s, to)
+	} else if t.reached[s] > max(t.open.quiet, t.judgeFroms[s]) {
+		// Boundaries and markers are no reason to move: the parcel would need a boundary, and that one the next.
+		t.open.quiet, t.open.moved = t.reached[s], true
+	}
 	t.progress.position.Store(t.position)
-	if t.position > t.plan.judgeFrom {
-		t.open.to = max(t.open.to, t.position)
-	}
 	if replaying && t.position >= t.plan.judgeFrom {
 		t.caughtUp()
 	}
@@ -235,25 +319,38 @@ func (t *tenure) step(ctx context.Context, records []record, to int64) error {
 	return nil
 }
 
+// moveTo notes that a source is judged or replayed up to an offset. The caller holds mu.
+func (t *tenure) moveTo(s int, to int64) {
+	if to <= t.at[s] {
+		return
+	}
+	t.position += to - t.at[s]
+	t.at[s] = to
+	if to > t.judgeFroms[s] {
+		t.open.move(s, to)
+	}
+}
+
+// place is where a record that is next of its source stands in the order of judging.
+func (t *tenure) place(r *record) int64 { return t.position - t.at[r.source] + r.offset }
+
 // caughtUp notes that the replay is over and the lane judges.
 func (t *tenure) caughtUp() {
 	t.engine.metrics.replayed.Add(float64(t.replayed))
 	t.engine.health.clear(laneSubject(t.lane))
-	t.engine.log.Info("lane judges", "partition", t.lane, "offset", t.plan.judgeFrom, "replayed", t.replayed)
+	t.engine.log.Info("lane judges", "partition", t.lane, "offset", t.judgeFroms[0], "replayed", t.replayed)
 }
 
 // replay applies a committed event to a state that does not include it yet. Results are out already.
-func (t *tenure) replay(r *record) {
-	t.position = r.offset + 1
-	if r.kind != kindEvent {
+func (t *tenure) replay(s int, r *record) {
+	at := t.place(r)
+	t.moveTo(s, r.offset+1)
+	t.reached[s] = r.offset + 1
+	if r.kind != kindEvent || at < r.entry.tag {
 		return
 	}
-	e := r.entry
-	if r.offset < e.tag {
-		return
-	}
-	t.engine.options.Rules.Apply(&e.state, &r.event.Event)
-	t.cache.touch(e, r.offset)
+	t.engine.options.Rules.Apply(&r.entry.state, &r.event.Event)
+	t.cache.touch(r.entry, at)
 	t.replayed++
 }
 
@@ -266,16 +363,19 @@ func (t *tenure) one(r *record, now time.Time) error {
 	case kindDead:
 		t.bury(r, now)
 		return nil
+	case kindForward:
+		t.forward(r, now)
+		return nil
 	}
-	e := r.entry
-	if r.offset < e.tag {
+	e, at := r.entry, t.place(r)
+	if at < e.tag {
 		if t.plan.resume {
 			return nil // the last flush was cut short: only committed states are written, so this event's result is out
 		}
-		return fmt.Errorf("%w: %s/%d at %d, user %d with tag %d", errTag, t.engine.options.Input, t.lane, r.offset, e.user, e.tag)
+		return fmt.Errorf("%w: %s/%d at %d, user %d with tag %d", errTag, t.readers[r.source].source.topic, t.lane, r.offset, e.user, e.tag)
 	}
 	t.engine.options.Rules.Judge(&e.state, &r.event.Event, &t.verdict)
-	t.cache.touch(e, r.offset)
+	t.cache.touch(e, at)
 	t.open.counts.verdict(&t.verdict)
 	if t.engine.options.AlertsOnly && len(t.verdict.Alerts) == 0 && (r.extra == nil || r.extra.requestID == nil) {
 		return nil
@@ -288,7 +388,7 @@ func (t *tenure) one(r *record, now time.Time) error {
 func (t *tenure) publish(r *record, now time.Time) {
 	e, s := t.engine, &t.scratch
 	t.open.counts.results++
-	source := contract.Source{Topic: e.options.Input, Partition: t.lane, Offset: r.offset}
+	source := t.sourceOf(r)
 	s.key = strconv.AppendInt(s.key[:0], r.event.UserID, 10)
 	s.value = t.encoder.Append(s.value[:0], &r.event, source, &t.verdict)
 	s.source = contract.AppendSource(s.source[:0], source)
@@ -368,11 +468,11 @@ func (t *tenure) waitRoom(ctx context.Context, r *record) bool {
 	o := &t.engine.options
 	for ctx.Err() == nil {
 		need := resultBytesMax
-		if r.kind == kindDead {
+		if r.kind == kindDead || r.kind == kindForward {
 			need = r.deadSize()
 		}
 		size := t.open.bytes()
-		if size == 0 || t.open.records() < o.BatchRecordsMax && size+need <= o.LaneBytesMax && t.open.further < furtherMax {
+		if size == 0 || t.open.records() < o.BatchRecordsMax && size+need <= o.LaneBytesMax && t.open.further < furtherMax && len(t.open.segments) < segmentsMax {
 			return true
 		}
 		t.wake()

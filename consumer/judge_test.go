@@ -17,10 +17,10 @@ func TestJudgeEndsInTheMiddleOfAChunk(t *testing.T) {
 	for range 20 { // which of two ready channels a select takes is random
 		tn := idleTenure(t, e, 0)
 		tn.open.reset(0)
-		visible, invisible := <-tn.reader.free, <-tn.reader.free
+		visible, invisible := <-tn.readers[0].free, <-tn.readers[0].free
 		for i := range 5 {
 			visible.records = append(visible.records, record{offset: int64(i)})
-			tn.reader.decode(visible, &visible.records[i], &wire.Record{Offset: int64(i), Value: []byte(event("deposit", "1", 1, 1))})
+			tn.readers[0].decode(visible, &visible.records[i], &wire.Record{Offset: int64(i), Value: []byte(event("deposit", "1", 1, 1))})
 		}
 		visible.next, invisible.next = 5, 20
 		ctx, cancel := context.WithCancel(t.Context())
@@ -31,8 +31,8 @@ func TestJudgeEndsInTheMiddleOfAChunk(t *testing.T) {
 		})
 		ended := make(chan error, 1)
 		go func() { ended <- tn.judge(ctx) }()
-		tn.reader.chunks <- visible
-		tn.reader.chunks <- invisible // there is room only once the judge has the first one
+		tn.readers[0].chunks <- visible
+		tn.readers[0].chunks <- invisible // there is room only once the judge has the first one
 		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
 			tn.mu.Lock()
 			full := tn.open.records() == 2

@@ -51,18 +51,26 @@ const commitMark = "lapwing/1 layout="
 type mark struct {
 	layout layout
 	offset int64 // that was committed: a tool that copies metadata to another offset shows by it
+	// at is the offset up to which records were judged. It is less than offset where only boundaries and the markers of
+	// transactions stand in between, which would else be lag for ever, and lost records once they are deleted.
+	at int64
 }
 
 func (m mark) String() string {
-	return commitMark + m.layout.String() + " offset=" + strconv.FormatInt(m.offset, 10)
+	text := commitMark + m.layout.String() + " offset=" + strconv.FormatInt(m.offset, 10)
+	if m.at != m.offset {
+		text += " at=" + strconv.FormatInt(m.at, 10)
+	}
+	return text
 }
 
 // commitMetadata returns the metadata of a commit of the offset.
-func (l layout) commitMetadata(offset int64) string { return mark{l, offset}.String() }
+func (l layout) commitMetadata(offset int64) string { return mark{l, offset, offset}.String() }
 
 // parseCommitMetadata returns what the metadata of a commit says, and false when Lapwing did not make it.
 func parseCommitMetadata(text string) (mark, bool) {
 	head, offset, _ := strings.Cut(text, " offset=")
+	offset, at, quiet := strings.Cut(offset, " at=")
 	rest, ok := strings.CutPrefix(head, commitMark)
 	if !ok {
 		return mark{}, false
@@ -72,6 +80,11 @@ func parseCommitMetadata(text string) (mark, bool) {
 	if m.layout, err = parseLayout(rest); err != nil {
 		return mark{}, false
 	}
-	m.offset, err = strconv.ParseInt(offset, 10, 64)
+	if m.offset, err = strconv.ParseInt(offset, 10, 64); err != nil {
+		return mark{}, false
+	}
+	if m.at = m.offset; quiet {
+		m.at, err = strconv.ParseInt(at, 10, 64)
+	}
 	return m, err == nil
 }

@@ -18,9 +18,9 @@ const batchBytesFloor = 16 << 10
 // messageBytesDefault is max.message.bytes of a topic that says nothing else (Kafka's default).
 const messageBytesDefault = 1<<20 + 12
 
-// limits are the sizes of record batches that the two topics take. Safe for concurrent use.
+// limits are the sizes of record batches that the topics take. Safe for concurrent use.
 type limits struct {
-	output, dead topicLimit
+	output, dead, rekey topicLimit
 }
 
 // topicLimit is what one topic takes, in bytes of a record batch with its header.
@@ -35,10 +35,14 @@ func newLimits(o *Options) *limits {
 	l := new(limits)
 	l.output.topic, l.output.joint, l.output.least = o.Output, o.BatchBytesMax, leastResult(o)
 	l.dead.topic, l.dead.joint, l.dead.least = o.DeadLetters, o.BatchBytesMax, leastDeadLetter(o)
-	l.output.takes.Store(messageBytesDefault)
-	l.dead.takes.Store(messageBytesDefault)
+	l.rekey.topic, l.rekey.joint, l.rekey.least = o.rekeyTopic(), o.BatchBytesMax, boundaryBytesMax
+	for _, t := range l.all() {
+		t.takes.Store(messageBytesDefault)
+	}
 	return l
 }
+
+func (l *limits) all() []*topicLimit { return []*topicLimit{&l.output, &l.dead, &l.rekey} }
 
 // single is the size of the largest batch with one record.
 func (l *topicLimit) single() int { return int(l.takes.Load()) }
@@ -46,13 +50,15 @@ func (l *topicLimit) single() int { return int(l.takes.Load()) }
 // several is the size of the largest batch with more records.
 func (l *topicLimit) several() int { return min(l.joint, l.single()) }
 
-// of returns the limit of a topic, nil if it is neither of the two.
+// of returns the limit of a topic, nil if it is none of them.
 func (l *limits) of(topic string) *topicLimit {
 	switch topic {
 	case l.output.topic:
 		return &l.output
 	case l.dead.topic:
 		return &l.dead
+	case l.rekey.topic:
+		return &l.rekey
 	}
 	return nil
 }
@@ -60,7 +66,7 @@ func (l *limits) of(topic string) *topicLimit {
 // check returns a *stopError if a topic takes so little that not every record could be written, however much of it is
 // cut. To go on would end in a transaction that fails again and again.
 func (l *limits) check() error {
-	for _, t := range []*topicLimit{&l.output, &l.dead} {
+	for _, t := range l.all() {
 		if n := t.single(); n < t.least {
 			return &stopError{
 				cause:  causeTakesLess,
@@ -75,7 +81,10 @@ func (l *limits) check() error {
 // readLimits asks what the topics take. Without the permission to read a topic's configuration what is known so far
 // stays, at first Kafka's default; a batch that turns out too large lowers it (shrink).
 func (e *Engine) readLimits(ctx context.Context) error {
-	for _, t := range []*topicLimit{&e.limits.output, &e.limits.dead} {
+	for _, t := range e.limits.all() {
+		if t == &e.limits.rekey && len(e.sources) < 2 {
+			continue // there is none
+		}
 		n, err := e.options.Client.MessageBytesMax(ctx, t.topic)
 		switch {
 		case err == nil:
@@ -103,7 +112,7 @@ func (e *Engine) checkLimits(ctx context.Context) error {
 // shrink answers a transaction that failed for a batch that was larger than its topic takes: the topic's limit was
 // lowered meanwhile, or could not be read. If the topic does not say a lower one, half of what was held is tried next.
 func (e *Engine) shrink(ctx context.Context, err error) {
-	refused := []*topicLimit{&e.limits.output, &e.limits.dead}
+	refused := e.limits.all()
 	var at *wire.PartitionError
 	if errors.As(err, &at) {
 		if t := e.limits.of(at.Topic); t != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"strings"
 	"testing"
@@ -21,10 +22,10 @@ func judged(t *testing.T, e *Engine, records []*wire.Record, fn func(*parcel)) {
 	for i, rec := range records {
 		rec.Offset = int64(i)
 		c.records = append(c.records, record{offset: rec.Offset})
-		tn.reader.decode(c, &c.records[i], rec)
+		tn.readers[0].decode(c, &c.records[i], rec)
 	}
 	done := make(chan error, 1)
-	go func() { done <- tn.judgeChunk(t.Context(), c) }() // ends when all parcels are taken, or with the test
+	go func() { done <- tn.consume(t.Context(), c, math.MaxInt64) }() // ends when all parcels are taken, or with the test
 	deadline := time.Now().Add(10 * time.Second)
 	for taken := 0; taken < len(records); {
 		if time.Now().After(deadline) {
@@ -95,8 +96,8 @@ func TestTopicTakesTooLittle(t *testing.T) {
 		limit.takes.Store(int64(limit.least) - 1)
 		tn := idleTenure(t, e, 0)
 		c := &chunk{next: 1, records: []record{{}}}
-		tn.reader.decode(c, &c.records[0], &wire.Record{Value: []byte(event("deposit", "1", 1, 1))})
-		err := tn.judgeChunk(t.Context(), c)
+		tn.readers[0].decode(c, &c.records[0], &wire.Record{Value: []byte(event("deposit", "1", 1, 1))})
+		err := tn.consume(t.Context(), c, math.MaxInt64)
 		var stop *stopError
 		if !errors.As(err, &stop) || stop.cause != causeTakesLess || !strings.Contains(err.Error(), "topic "+topic+" takes") {
 			t.Errorf("%s: %v", topic, err)
@@ -111,7 +112,7 @@ func TestTopicTakesTooLittle(t *testing.T) {
 // much more than its bounds.
 func TestChunkBounds(t *testing.T) {
 	e := idleEngine(t, 1)
-	r := newReader(e, 0)
+	r := newReader(e, 0, 0, make(chan struct{}, 1))
 	for name, rec := range map[string]*wire.Record{
 		"small": {Value: []byte(event("deposit", "1", 1, 1))},
 		"large": {Value: bytes.Repeat([]byte("x"), 100_000)},

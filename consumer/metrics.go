@@ -10,6 +10,7 @@ import (
 // metrics are all of the engine's. Labels are bounded by configuration: lanes, rule codes, fixed reasons; never users.
 type metrics struct {
 	events, results, tombstones prometheus.Counter
+	forwarded                   prometheus.Counter
 	alerts, deadLetters         *prometheus.CounterVec
 	lateEvents, beyondEvents    prometheus.Counter
 	lag                         *prometheus.GaugeVec
@@ -58,6 +59,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		events:             counter("events_total", "Events judged and committed."),
 		results:            counter("results_total", "Results published; less than events where only alerts are."),
 		tombstones:         counter("tombstones_total", "Input records with a null value, skipped."),
+		forwarded:          counter("forwarded_records_total", "Records in another partition than their user's, forwarded to it."),
 		alerts:             counters("alerts_total", "Alerts raised and committed, by rule code.", "code"),
 		deadLetters:        counters("dead_letters_total", "Input records that are no events, by reason.", "reason"),
 		lateEvents:         counter("late_events_total", "Events behind the latest of their user and type."),
@@ -92,7 +94,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		m.stoppedLanes.WithLabelValues(string(c))
 	}
 	if r != nil {
-		r.MustRegister(m.events, m.results, m.tombstones, m.alerts, m.deadLetters, m.lateEvents, m.beyondEvents, m.lag,
+		r.MustRegister(m.events, m.results, m.tombstones, m.forwarded, m.alerts, m.deadLetters, m.lateEvents, m.beyondEvents, m.lag,
 			m.transactions, m.transactionSeconds, m.transactionEvents, m.flushSeconds, m.flushedUsers, m.flushRetries,
 			m.dirtyUsers, m.cachedUsers, m.cacheHits, m.cacheMisses, m.replayed, m.laneStarts, m.stalls, m.generations, m.lanes,
 			m.lost, m.fetchRetries, m.recoveries, m.stoppedLanes)

@@ -62,7 +62,7 @@ type Options struct {
 
 	Brokers     []string // for the group membership, host:port
 	Group       string
-	Input       string // one topic; a lane's sources are a list of one so far
+	Input       string
 	Output      string
 	DeadLetters string
 
@@ -133,6 +133,8 @@ func (o *Options) validate() error {
 	}
 	require(o.Input != o.Output && o.Input != o.DeadLetters && o.Output != o.DeadLetters,
 		"Input %q, Output %q and DeadLetters %q must be three topics", o.Input, o.Output, o.DeadLetters)
+	rekey := o.rekeyTopic()
+	require(o.Input != rekey && o.Output != rekey && o.DeadLetters != rekey, "the topic %q is kept for what Lapwing forwards", rekey)
 	require(o.HeartbeatInterval > 0 && o.HeartbeatInterval*3 <= o.SessionTimeout,
 		"HeartbeatInterval %v must be at most a third of SessionTimeout %v", o.HeartbeatInterval, o.SessionTimeout)
 	require(o.TransactionTimeout >= time.Second, "TransactionTimeout %v is below 1s", o.TransactionTimeout)
@@ -155,6 +157,9 @@ func (o *Options) validate() error {
 	require(o.Shards > 0, "Shards %d is not above 0", o.Shards)
 	return errors.Join(errs...)
 }
+
+// rekeyTopic names the topic of the copies of records that were in another partition than their user's.
+func (o *Options) rekeyTopic() string { return o.Group + ".rekey" }
 
 // settingsText is what, beside the topics, the meaning of a stored state depends on (design: layout).
 func (o *Options) settingsText() string {

@@ -7,12 +7,18 @@ import (
 )
 
 // parcel is what a lane has judged and commits together: the record batches of its results and dead letters, the input
-// offsets [from, to), and the counts that the metrics get once it is committed.
+// offsets from where to where, and the counts that the metrics get once it is committed.
 type parcel struct {
-	from, to int64
+	from, to int64   // places in the order of judging: the sums of starts and of ends
+	starts   []int64 // by source
+	ends     []int64
+	segments []segment
+	quiet    int64 // the rekey topic was read up to here, and from its end on nothing was to be judged
+	moved    bool  // quiet has moved since the last parcel
 
 	batches []*wire.Batch         // in use; those of one destination in their order
 	results map[int32]*wire.Batch // by output partition: the batch that takes the next result
+	copies  map[int32]*wire.Batch // by partition of the rekey topic: the batch that takes the next copy
 	dead    *wire.Batch           // the batch that takes the next dead letter
 	spare   []*wire.Batch
 	further int // batches that follow another of the same destination: each is a round of requests
@@ -22,32 +28,49 @@ type parcel struct {
 
 // parcelCounts says what became of the parcel's input records.
 type parcelCounts struct {
-	events, results, tombstones, late, beyond int
-	alerts                                    map[int]int             // by rule code
-	dead                                      map[contract.Reason]int // by reason
+	events, results, tombstones, forwarded, late, beyond int
+	alerts                                               map[int]int             // by rule code
+	dead                                                 map[contract.Reason]int // by reason
 }
 
 func newParcel() *parcel {
-	return &parcel{results: make(map[int32]*wire.Batch), counts: parcelCounts{alerts: make(map[int]int), dead: make(map[contract.Reason]int)}}
+	return &parcel{results: make(map[int32]*wire.Batch), copies: make(map[int32]*wire.Batch), counts: parcelCounts{alerts: make(map[int]int), dead: make(map[contract.Reason]int)}}
 }
 
-// reset empties the parcel and keeps its buffers.
-func (p *parcel) reset(from int64) {
+// reset empties the parcel and keeps its buffers. It begins at the offsets given, one per source.
+func (p *parcel) reset(from ...int64) {
 	p.spare = append(p.spare, p.batches...)
 	p.batches, p.dead, p.further = p.batches[:0], nil, 0
 	clear(p.results)
-	p.from, p.to = from, from
+	clear(p.copies)
+	p.starts, p.ends = append(p.starts[:0], from...), append(p.ends[:0], from...)
+	p.segments, p.moved = p.segments[:0], false
+	p.from, p.to = sum(from), sum(from)
 	alerts, dead := p.counts.alerts, p.counts.dead
 	clear(alerts)
 	clear(dead)
 	p.counts = parcelCounts{alerts: alerts, dead: dead}
 }
 
-func (p *parcel) empty() bool { return p.to == p.from }
+// move notes that a source was judged up to an offset.
+func (p *parcel) move(source int, to int64) {
+	if to <= p.ends[source] {
+		return
+	}
+	p.to += to - p.ends[source]
+	p.ends[source] = to
+	if n := len(p.segments); n > 0 && p.segments[n-1].source == source {
+		p.segments[n-1].to = to
+		return
+	}
+	p.segments = append(p.segments, segment{source, to})
+}
+
+func (p *parcel) empty() bool { return p.to == p.from && !p.moved }
 
 // records returns how many input records the parcel holds.
 func (p *parcel) records() int {
-	n := p.counts.events + p.counts.tombstones
+	n := p.counts.events + p.counts.tombstones + p.counts.forwarded
 	for _, d := range p.counts.dead {
 		n += d
 	}
@@ -85,6 +108,15 @@ func (p *parcel) addDead(partition int32, limit *topicLimit, single int, m *mess
 	b := p.add(p.dead, partition, limit, single, m)
 	if b != nil {
 		p.dead = b
+	}
+	return b != nil
+}
+
+// addCopy is addResult for a copy, which goes to a partition of the rekey topic.
+func (p *parcel) addCopy(partition int32, limit *topicLimit, single int, m *message) bool {
+	b := p.add(p.copies[partition], partition, limit, single, m)
+	if b != nil {
+		p.copies[partition] = b
 	}
 	return b != nil
 }

@@ -15,6 +15,7 @@ import (
 // record is one input record as the judge needs it. Its bytes belong to its chunk.
 type record struct {
 	offset int64
+	source int8 // of the lane
 	kind   recordKind
 	event  contract.Event
 	entry  *entry       // of an event, once the judge has loaded it
@@ -27,11 +28,16 @@ const (
 	kindEvent recordKind = iota
 	kindTombstone
 	kindDead
+	kindForward  // an event of another lane's user
+	kindBoundary // of the rekey topic: it is nobody's, and does not count
 )
 
 // recordExtra is what few records have: what travels with the event, or all that a dead letter keeps.
 type recordExtra struct {
 	requestID, traceparent []byte
+
+	origin *contract.Source // of a copy: the record that it copies
+	lane   int32            // that an event to forward belongs to
 
 	refusal    *contract.Refusal
 	timeMillis int64
@@ -42,7 +48,9 @@ type recordExtra struct {
 
 // chunk is one fetch, decoded, or as much of it as a chunk takes.
 type chunk struct {
+	source  int
 	records []record
+	done    int    // of the records, those that are judged or replayed
 	next    int64  // the offset after everything in it, records that are not visible included
 	bytes   []byte // backs the records' bytes
 	headers int    // of its dead letters
@@ -68,7 +76,7 @@ func (c *chunk) full() bool {
 // reset empties the chunk for another use. It keeps no state in memory that the cache has let go, and no huge buffer.
 func (c *chunk) reset() {
 	clear(c.records)
-	c.records, c.bytes, c.headers, c.end = c.records[:0], c.bytes[:0], 0, nil
+	c.records, c.done, c.bytes, c.headers, c.end = c.records[:0], 0, c.bytes[:0], 0, nil
 	if cap(c.bytes) > 2*chunkBytesMax {
 		c.bytes = nil
 	}
@@ -91,39 +99,65 @@ func (c *chunk) keep(b []byte) []byte {
 // chunksAhead is how many decoded fetches may wait for the judge: one waits while the next is fetched.
 const chunksAhead = 2
 
-// reader fetches and decodes a lane's input. It runs as one goroutine; the judge returns chunks to free.
+// reader fetches and decodes one source of a lane. It runs as one goroutine; the judge returns chunks to free.
 type reader struct {
 	engine  *Engine
 	lane    int32
+	index   int // of the source
+	source  source
 	fetcher *wire.Fetcher
 	decoder *contract.Decoder
 	key     []byte
 	stage   *stageMark
 
-	chunks chan *chunk
-	free   chan *chunk
+	chunks  chan *chunk
+	free    chan *chunk
+	arrived chan<- struct{} // tells the judge that chunks has one; with room for one
 }
 
-func newReader(e *Engine, lane int32) *reader {
-	o := &e.options
+func newReader(e *Engine, lane int32, index int, arrived chan<- struct{}) *reader {
 	r := &reader{
-		engine: e, lane: lane,
-		fetcher: o.Client.NewFetcher(o.Input, lane, wire.FetchOptions{
-			TopicID: e.topics.inputID, BytesMax: o.FetchBytesMax, BytesMin: 1, WaitMax: o.FetchWaitMax, Committed: true, DecompressedBytesMax: o.DecompressedBytesMax,
-		}),
-		decoder: contract.NewDecoder(o.Decoder),
+		engine: e, lane: lane, index: index, source: e.sources[index],
+		decoder: contract.NewDecoder(e.options.Decoder),
 		chunks:  make(chan *chunk, chunksAhead-1),
 		free:    make(chan *chunk, chunksAhead+1),
+		arrived: arrived,
 	}
+	r.fetcher = r.newFetcher()
 	for range chunksAhead + 1 {
 		r.free <- new(chunk)
 	}
 	return r
 }
 
+func (r *reader) newFetcher() *wire.Fetcher {
+	o := &r.engine.options
+	return o.Client.NewFetcher(r.source.topic, r.lane, wire.FetchOptions{
+		TopicID: r.source.id, BytesMax: o.FetchBytesMax, BytesMin: 1, WaitMax: o.FetchWaitMax, Committed: true, DecompressedBytesMax: o.DecompressedBytesMax,
+	})
+}
+
+// send hands a chunk to the judge.
+func (r *reader) send(ctx context.Context, c *chunk) error {
+	r.stage.at(stageChunk)
+	select {
+	case r.chunks <- c:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case r.arrived <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
 // run reads from offset on until ctx ends or the position is lost. What time mends is tried again here.
 func (r *reader) run(ctx context.Context, offset int64) error {
 	subject := partitionSubject(r.lane)
+	if r.source.rekey {
+		subject += " of " + r.source.topic
+	}
 	defer r.engine.health.clear(subject)
 	delay := backoff.New(50*time.Millisecond, 2*time.Second)
 	for {
@@ -165,11 +199,11 @@ func (r *reader) run(ctx context.Context, offset int64) error {
 			case wire.OutOfRange:
 				return r.lost(ctx, c, offset, err)
 			default:
-				return fmt.Errorf("consumer: read %s/%d at %d: %w", r.engine.options.Input, r.lane, offset, err)
+				return fmt.Errorf("consumer: read %s/%d at %d: %w", r.source.topic, r.lane, offset, err)
 			}
 			r.engine.metrics.fetchRetries.Inc()
 			if r.engine.health.set(subject, "cannot read: "+err.Error()) {
-				r.engine.log.Warn("fetch failed, trying again", "topic", r.engine.options.Input, "partition", r.lane, "offset", offset, "err", err)
+				r.engine.log.Warn("fetch failed, trying again", "topic", r.source.topic, "partition", r.lane, "offset", offset, "err", err)
 			}
 			r.stage.at(stagePause)
 			if err := delay.Wait(ctx); err != nil {
@@ -183,11 +217,8 @@ func (r *reader) run(ctx context.Context, offset int64) error {
 			continue
 		}
 		offset = c.next
-		r.stage.at(stageChunk)
-		select {
-		case r.chunks <- c:
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := r.send(ctx, c); err != nil {
+			return err
 		}
 	}
 }
@@ -205,7 +236,7 @@ func (r *reader) sameCount(ctx context.Context, c *chunk) error {
 // to beyond it, was truncated or made again, the lane's next start finds out. What was read before is whole and may be
 // gone from the log: so the judge finishes it first, up to the checkpoint.
 func (r *reader) lost(ctx context.Context, c *chunk, offset int64, err error) error {
-	r.engine.log.Warn("the position is not in the log", "topic", r.engine.options.Input, "partition", r.lane, "offset", offset, "err", err)
+	r.engine.log.Warn("the position is not in the log", "topic", r.source.topic, "partition", r.lane, "offset", offset, "err", err)
 	return r.finish(ctx, c, offset, fmt.Errorf("position %d is not in the log: %w", offset, err))
 }
 
@@ -213,15 +244,12 @@ func (r *reader) lost(ctx context.Context, c *chunk, offset int64, err error) er
 // judge ends it when all before is committed.
 func (r *reader) finish(ctx context.Context, c *chunk, offset int64, end error) error {
 	c.reset()
-	c.next, c.end = offset, end
+	c.source, c.next, c.end = r.index, offset, end
 	if stop := new(stopError); errors.As(end, &stop) {
 		r.engine.metrics.stop(r.lane, stop.cause)
 	}
-	r.stage.at(stageChunk)
-	select {
-	case r.chunks <- c:
+	if r.send(ctx, c) == nil {
 		<-ctx.Done()
-	case <-ctx.Done():
 	}
 	return ctx.Err()
 }
@@ -239,13 +267,14 @@ func unreadable(err error) string {
 
 func (r *reader) fetch(ctx context.Context, c *chunk, offset int64) error {
 	c.reset()
+	c.source = r.index
 	ctx, cancel := context.WithTimeout(ctx, r.engine.options.FetchWaitMax+r.engine.options.RequestTimeout)
 	defer cancel()
 	next, err := r.fetcher.Fetch(ctx, offset, func(rec *wire.Record) error {
 		if c.full() {
 			return errChunkFull
 		}
-		c.records = append(c.records, record{offset: rec.Offset})
+		c.records = append(c.records, record{offset: rec.Offset, source: int8(r.index)})
 		r.decode(c, &c.records[len(c.records)-1], rec)
 		return nil
 	})
@@ -257,28 +286,57 @@ func (r *reader) fetch(ctx context.Context, c *chunk, offset int64) error {
 }
 
 func (r *reader) decode(c *chunk, out *record, rec *wire.Record) {
+	timeMillis, own := rec.TimeMillis, 0
+	var origin *contract.Source
+	if r.source.rekey {
+		if _, ok := asBoundary(rec, len(r.engine.sources)); ok {
+			out.kind = kindBoundary
+			return
+		}
+		if s, t, ok := copied(rec); ok {
+			origin, timeMillis, own = &s, t, copyHeaders
+		}
+	}
 	if rec.Value == nil {
 		out.kind = kindTombstone
 		return
 	}
-	refusal := r.decoder.Decode(rec.Value, rec.TimeMillis, &out.event)
+	refusal := r.decoder.Decode(rec.Value, timeMillis, &out.event)
 	if refusal == nil {
-		refusal = r.wrongPartition(&out.event)
-	}
-	if refusal == nil {
-		out.event.AmountText = c.keep(out.event.AmountText)
-		if rec.HeaderCount() > 0 {
-			out.extra = r.travelling(c, rec)
+		lane := r.laneOf(&out.event)
+		switch {
+		case lane == r.lane:
+			out.event.AmountText = c.keep(out.event.AmountText)
+			if rec.HeaderCount() > own {
+				out.extra = r.travelling(c, rec)
+			}
+			if origin != nil {
+				if out.extra == nil {
+					out.extra = new(recordExtra)
+				}
+				out.extra.origin = origin
+			}
+			return
+		case r.source.rekey || len(r.engine.sources) < 2: // a copy is never forwarded again
+			refusal = r.wrongPartition(&out.event, lane)
+		default:
+			out.kind = kindForward
+			out.extra = &recordExtra{lane: lane}
 		}
-		return
 	}
-	out.kind = kindDead
-	out.extra = &recordExtra{refusal: refusal, timeMillis: rec.TimeMillis, key: c.keep(rec.Key), value: c.keep(rec.Value)}
+	if refusal != nil {
+		out.kind = kindDead
+		out.extra = &recordExtra{refusal: refusal, origin: origin}
+	}
+	out.extra.timeMillis, out.extra.key, out.extra.value = timeMillis, c.keep(rec.Key), c.keep(rec.Value)
 	if size := headersSize(rec); size > r.engine.limits.dead.single() {
 		out.extra.headersCut = size
 		return
 	}
 	for name, value := range rec.Headers() {
+		if len(out.extra.headers) == rec.HeaderCount()-own {
+			break // Lapwing's own, at the end
+		}
 		out.extra.headers = append(out.extra.headers, wire.Header{Key: string(name), Value: c.keep(value)})
 		c.headers++
 	}
@@ -293,16 +351,16 @@ func headersSize(rec *wire.Record) int {
 	return size
 }
 
-// wrongPartition refuses an event that another lane owns: its user's history is there.
-func (r *reader) wrongPartition(ev *contract.Event) *contract.Refusal {
-	e := r.engine
+// laneOf returns the lane that owns the event's user.
+func (r *reader) laneOf(ev *contract.Event) int32 {
 	r.key = strconv.AppendInt(r.key[:0], ev.UserID, 10)
-	want := e.options.Partitioner.Partition(r.key, e.topics.lanes)
-	if want == r.lane {
-		return nil
-	}
+	return r.engine.options.Partitioner.Partition(r.key, r.engine.topics.lanes)
+}
+
+// wrongPartition refuses an event that another lane owns and that cannot be forwarded.
+func (r *reader) wrongPartition(ev *contract.Event, lane int32) *contract.Refusal {
 	return &contract.Refusal{Reason: contract.ReasonWrongPartition,
-		Detail: fmt.Sprintf("user %d belongs to partition %d by %s", ev.UserID, want, e.options.Partitioner)}
+		Detail: fmt.Sprintf("user %d belongs to partition %d by %s", ev.UserID, lane, r.engine.options.Partitioner)}
 }
 
 // travellingBytesMax bounds a header that travels to the result: a gateway's request id has at most 53 bytes, a traceparent 55.

@@ -78,8 +78,9 @@ type sighting struct {
 
 // progress is how far a tenure is and what its goroutines are at. Each field has one writer.
 type progress struct {
-	committed, position     atomic.Int64
-	reader, judge, flushing stageMark
+	committed, position atomic.Int64
+	readers             [2]stageMark // of the input, and of the rekey topic
+	judge, flushing     stageMark
 }
 
 func newWatch(e *Engine) *watch {
@@ -226,7 +227,7 @@ func (w *watch) stalled(l *watched, what string, still time.Duration) stall {
 	case t != nil:
 		p := &t.progress
 		s.committed, s.position = p.committed.Load(), p.position.Load()
-		s.doing = fmt.Sprintf("reader: %s; judge: %s; flusher: %s; ", p.reader.stage(), p.judge.stage(), p.flushing.stage())
+		s.doing = fmt.Sprintf("reader: %s; judge: %s; flusher: %s; ", p.readers[0].stage(), p.judge.stage(), p.flushing.stage())
 	case l.cancel == nil && l.generation.Err() != nil:
 		s.doing = "is handed over, or waits for the other lanes; "
 	default:

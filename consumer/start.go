@@ -64,9 +64,13 @@ func (g *generation) begin(ctx context.Context, lane int32) (*tenure, error) {
 	}
 	// 4. The stable offset.
 	stage.at(stageOffset)
-	committed, err := g.stableOffset(ctx, lane)
-	if err != nil {
-		return nil, err
+	var committed []wire.Committed
+	for _, s := range e.sources {
+		c, err := g.stableOffset(ctx, s.topic, lane)
+		if err != nil {
+			return nil, err
+		}
+		committed = append(committed, c)
 	}
 	stage.at(stagePlan)
 	p, err := g.plan(ctx, lane, fence, committed)
@@ -78,59 +82,85 @@ func (g *generation) begin(ctx context.Context, lane int32) (*tenure, error) {
 }
 
 // plan finds out what the lane has to do.
-func (g *generation) plan(ctx context.Context, lane int32, fence state.Lane, committed wire.Committed) (plan, error) {
+func (g *generation) plan(ctx context.Context, lane int32, fence state.Lane, committed []wire.Committed) (lanePlan, error) {
 	e := g.engine
 	if err := e.call(ctx, e.checkInput); err != nil {
-		return plan{}, err
+		return lanePlan{}, err
 	}
-	f := finding{layout: e.layout, epoch: fence.Epoch(), committed: committed.Offset, metadata: committed.Metadata}
-	f.checkpoint, f.stored = fence.Previous()
-	err := e.call(ctx, func(ctx context.Context) (err error) {
-		if f.logStart, err = e.options.Client.EarliestOffset(ctx, e.options.Input, lane); err != nil {
+	checkpoint, stored := fence.Previous()
+	var found []finding
+	for i, s := range e.sources {
+		f := finding{topic: s.topic, layout: e.layout, epoch: fence.Epoch(), committed: committed[i].Offset, metadata: committed[i].Metadata,
+			checkpoint: ofSource(checkpoint, i), stored: stored}
+		err := e.call(ctx, func(ctx context.Context) (err error) {
+			if f.logStart, err = e.options.Client.EarliestOffset(ctx, s.topic, lane); err != nil {
+				return err
+			}
+			f.logEnd, err = e.options.Client.EndOffset(ctx, s.topic, lane, false)
 			return err
+		})
+		if err != nil {
+			return lanePlan{}, fmt.Errorf("bounds of %s/%d: %w", s.topic, lane, err)
 		}
-		f.logEnd, err = e.options.Client.EndOffset(ctx, e.options.Input, lane, false)
-		return err
-	})
+		found = append(found, f)
+	}
+	if err := g.checkLayout(ctx, found[0]); err != nil {
+		return lanePlan{}, err
+	}
+	l, err := decideLane(found, e.options.OnReset, e.options.OnDataLoss)
 	if err != nil {
-		return plan{}, fmt.Errorf("bounds of %s/%d: %w", e.options.Input, lane, err)
+		return lanePlan{}, fmt.Errorf("lane %d: %w", lane, err)
 	}
-	if err := g.checkLayout(ctx, f); err != nil {
-		return plan{}, err
+	if l.fresh {
+		if err := g.startPosition(ctx, lane, found[0], &l.sources[0].plan); err != nil {
+			return lanePlan{}, err
+		}
+		l.sources[0].readFrom = l.sources[0].replayFrom
+		l.sum()
 	}
-	p, err := decide(f, e.options.OnReset, e.options.OnDataLoss)
-	if err != nil {
-		return plan{}, fmt.Errorf("%s/%d: %w", e.options.Input, lane, err)
-	}
-	if p.fresh {
-		if err := g.startPosition(ctx, lane, f, &p); err != nil {
-			return plan{}, err
+	for i := range l.sources {
+		p, f := &l.sources[i].plan, &found[i]
+		attrs := []any{"topic", f.topic, "partition", lane, "checkpoint", f.checkpoint.Offset, "committed", f.committed,
+			"earliest", f.logStart, "replay_from", p.replayFrom, "judge_from", p.judgeFrom}
+		switch {
+		case p.cause == causeDataLoss:
+			e.log.Error(p.note, append(attrs, "cause", p.cause, "lost_replay", p.lostReplay, "lost_unjudged", p.lostJudge, "lost_rebuild", p.lostRebuild)...)
+		case p.cause != "":
+			e.log.Warn(p.note, append(attrs, "cause", p.cause, "lost_rebuild", p.lostRebuild)...)
+		case p.fresh && i == 0:
+			e.log.Info("no committed offset and no checkpoint: a first start", attrs...)
 		}
 	}
-	attrs := []any{"topic", e.options.Input, "partition", lane, "checkpoint", f.checkpoint.Offset, "committed", f.committed,
-		"earliest", f.logStart, "replay_from", p.replayFrom, "judge_from", p.judgeFrom}
+	return l, nil
+}
+
+// ofSource returns the checkpoint as that of a single source. One that names no others was written before they had
+// anything.
+func ofSource(c state.Checkpoint, source int) state.Checkpoint {
 	switch {
-	case p.cause == causeDataLoss:
-		e.log.Error(p.note, append(attrs, "cause", p.cause, "lost_replay", p.lostReplay, "lost_unjudged", p.lostJudge, "lost_rebuild", p.lostRebuild)...)
-	case p.cause != "":
-		e.log.Warn(p.note, append(attrs, "cause", p.cause, "lost_rebuild", p.lostRebuild)...)
-	case p.fresh:
-		e.log.Info("no committed offset and no checkpoint: a first start", attrs...)
+	case source < len(c.Sources):
+		c.Offset = c.Sources[source]
+	case source > 0 && c.Offset >= 0:
+		c.Offset = 0
 	}
-	return p, nil
+	c.Sources = nil
+	return c
 }
 
 // open writes the first checkpoint and the offset where it is new, so that a crash from now on finds what this start
 // has decided, and returns the tenure.
-func (g *generation) open(ctx context.Context, lane int32, fence state.Lane, p plan, checkpoint state.Checkpoint) (*tenure, error) {
+func (g *generation) open(ctx context.Context, lane int32, fence state.Lane, p lanePlan, checkpoint state.Checkpoint) (*tenure, error) {
 	e := g.engine
 	commit := func() error {
-		offsets := map[int32]wire.OffsetMeta{lane: {Offset: p.judgeFrom, Metadata: e.layout.commitMetadata(p.judgeFrom)}}
-		return e.call(ctx, func(ctx context.Context) error {
-			return e.options.Client.CommitOffsets(ctx, g.member, e.options.Input, offsets)
-		})
+		var offsets []wire.TopicOffsets
+		for i, s := range e.sources {
+			at := p.sources[i].judgeFrom
+			offsets = append(offsets, wire.TopicOffsets{Topic: s.topic, Partitions: map[int32]wire.OffsetMeta{
+				lane: {Offset: at, Metadata: e.layout.commitMetadata(at)}}})
+		}
+		return e.call(ctx, func(ctx context.Context) error { return e.options.Client.CommitOffsets(ctx, g.member, offsets...) })
 	}
-	if p.fresh || p.resume || p.lostJudge > 0 {
+	if p.fresh || p.sources[len(p.sources)-1].fresh || p.resume || p.lostJudge > 0 {
 		// Before the checkpoint: otherwise a crash in between leaves a checkpoint without an offset, which stops the lane.
 		if err := commit(); err != nil {
 			return nil, fmt.Errorf("commit the first offset: %w", err)
@@ -143,8 +173,7 @@ func (g *generation) open(ctx context.Context, lane int32, fence state.Lane, p p
 			"partition", lane, "kept_seconds", checkpoint.Horizon, "horizon_seconds", horizon)
 	}
 	base := state.Checkpoint{Layout: e.layout.String(), Incarnation: p.incarnation, Owner: e.owner, Horizon: e.options.Rules.Horizon()}
-	first := base
-	first.Offset = p.replayFrom
+	first := atOffsets(base, p.offsets(func(s *sourcePlan) int64 { return s.replayFrom }))
 	snapshot := new(state.Snapshot)
 	snapshot.Reset(lane, e.options.Rules.Types(), first)
 	if err := e.insist(ctx, "first checkpoint", func(ctx context.Context) error { return fence.Flush(ctx, snapshot) }); err != nil {
@@ -168,13 +197,13 @@ func (g *generation) open(ctx context.Context, lane int32, fence state.Lane, p p
 const hangingAfter = 3
 
 // stableOffset returns C. While a transaction is pending on it (error 88) it waits.
-func (g *generation) stableOffset(ctx context.Context, lane int32) (wire.Committed, error) {
+func (g *generation) stableOffset(ctx context.Context, topic string, lane int32) (wire.Committed, error) {
 	e := g.engine
 	delay := backoff.New(5*time.Millisecond, 100*time.Millisecond)
 	for began := time.Now(); ; {
 		var c wire.Committed
 		err := e.call(ctx, func(ctx context.Context) error {
-			all, err := e.options.Client.StableOffsets(ctx, g.member.Group, e.options.Input, []int32{lane})
+			all, err := e.options.Client.StableOffsets(ctx, g.member.Group, topic, []int32{lane})
 			if err == nil {
 				c = all[lane]
 				err = c.Err
@@ -185,7 +214,7 @@ func (g *generation) stableOffset(ctx context.Context, lane int32) (wire.Committ
 			return c, nil
 		}
 		if ctx.Err() != nil || wire.Classify(err) != wire.Retry {
-			return c, fmt.Errorf("stable offset of %s/%d: %w", e.options.Input, lane, err)
+			return c, fmt.Errorf("stable offset of %s/%d: %w", topic, lane, err)
 		}
 		e.health.note(laneSubject(lane)) // for the watch: the lane is refused, it does not hang
 		if waited := time.Since(began); waited > hangingAfter*e.options.TransactionTimeout {
@@ -271,6 +300,7 @@ func (g *generation) checkLayout(ctx context.Context, f finding) error {
 			return fmt.Errorf("stable offset of lane %d: %w", lane, err)
 		}
 		committed := offsets[lane].Offset
+		c = ofSource(c, 0)
 		missing := !found || c.Offset < 0
 		if found && c.Layout == e.layout.String() || found && c.Offset == committed || missing && committed < 0 ||
 			missing && e.options.OnReset == OffsetResetRebuild {

@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,19 +16,26 @@ import (
 // tenure is a lane from one start to its end: what it holds in memory belongs to it, and dies with it. Its goroutines
 // are the reader (fetch and decode), the judge and the flusher; the committer of the generation takes its parcels.
 type tenure struct {
-	engine *Engine
-	lane   int32
-	wake   func() // tells the committer that a parcel has something
-	fence  state.Lane
-	plan   plan
-	base   state.Checkpoint // of every checkpoint this tenure writes, but for the offset
-	reader *reader
+	engine  *Engine
+	lane    int32
+	wake    func() // tells the committer that a parcel has something
+	fence   state.Lane
+	plan    lanePlan
+	base    state.Checkpoint // of every checkpoint this tenure writes, but for the offset
+	readers []*reader        // by source
+	arrived chan struct{}
 
 	progress progress // what the watch sees
 
 	// The judge's own.
 	cache    *cache
-	position int64 // every record below it is judged or replayed
+	position int64   // every record before this place is judged or replayed: the sum of at
+	at       []int64 // by source
+	reached  []int64 // by source: at, and beyond it boundaries and markers of the rekey topic
+	pending  []*chunk
+	turn     int // the source that is looked at first
+	tick     <-chan time.Time
+	order    chan boundary
 	verdict  rules.Verdict
 	encoder  *contract.ResultEncoder
 	scratch  scratch
@@ -49,7 +57,11 @@ type tenure struct {
 	taken     *parcel // in the current transaction
 	spare     []*parcel
 	committed int64 // C
-	waiting   int64 // the checkpoint of the outstanding snapshot until committed reaches it; -1: none
+	quiet     int64 // see parcel
+	// lastSource is that of the last segment that was taken; -1: not known.
+	lastSource int
+	judgeFroms []int64 // by source
+	waiting    int64   // the checkpoint of the outstanding snapshot until committed reaches it; -1: none
 
 	cancel context.CancelCauseFunc
 }
@@ -60,19 +72,34 @@ type scratch struct {
 	headers            []wire.Header
 }
 
-func newTenure(e *Engine, lane int32, wake func(), fence state.Lane, p plan, base state.Checkpoint) *tenure {
+func newTenure(e *Engine, lane int32, wake func(), fence state.Lane, p lanePlan, base state.Checkpoint) *tenure {
 	t := &tenure{
 		engine: e, lane: lane, wake: wake, fence: fence, plan: p, base: base,
-		reader: newReader(e, lane), cache: newCache(p.replayFrom), position: p.replayFrom,
+		arrived: make(chan struct{}, 1), order: make(chan boundary, 64), pending: make([]*chunk, len(e.sources)),
+		cache: newCache(p.replayFrom), position: p.replayFrom,
 		encoder: contract.NewResultEncoder(e.options.Rules.Types(), e.options.Detail), snapshot: new(state.Snapshot),
 		flushes: make(chan int64, 1), acks: make(chan int64, 1),
 		open: newParcel(), committed: p.judgeFrom, waiting: -1, cancel: func(error) {},
 	}
 	t.room.L = &t.mu
-	t.reader.stage = &t.progress.reader
+	for i, s := range p.sources {
+		r := newReader(e, lane, i, t.arrived)
+		r.stage = &t.progress.readers[min(i, 1)]
+		t.readers = append(t.readers, r)
+		t.at = append(t.at, s.replayFrom)
+		t.judgeFroms = append(t.judgeFroms, s.judgeFrom)
+	}
+	t.reached = slices.Clone(t.at)
+	if n := len(p.sources); n > 1 {
+		t.quiet = p.sources[n-1].quiet
+		if t.judgeFroms[n-1] > 0 {
+			t.lastSource = -1
+		}
+	}
 	t.progress.committed.Store(p.judgeFrom)
 	t.progress.position.Store(p.replayFrom)
-	t.open.reset(p.judgeFrom)
+	t.open.reset(t.judgeFroms...)
+	t.open.quiet = t.quiet
 	return t
 }
 
@@ -99,7 +126,10 @@ func (t *tenure) run(ctx context.Context) error {
 			}
 		})
 	}
-	work("read", func(ctx context.Context) error { return t.reader.run(ctx, t.position) })
+	for i, r := range t.readers {
+		work("read "+r.source.topic, func(ctx context.Context) error { return r.run(ctx, t.plan.sources[i].readFrom) })
+	}
+	work("order", t.readOrder)
 	work("judge", t.judge)
 	work("flush", t.flush)
 	group.Wait()
@@ -124,13 +154,15 @@ func (t *tenure) take() *parcel {
 		return nil
 	}
 	p := t.open
+	t.addBoundary(p)
 	t.taken = p
 	if n := len(t.spare); n > 0 {
 		t.open, t.spare = t.spare[n-1], t.spare[:n-1]
 	} else {
 		t.open = newParcel()
 	}
-	t.open.reset(p.to)
+	t.open.reset(p.ends...)
+	t.open.quiet = p.quiet
 	t.room.Broadcast()
 	return p
 }
@@ -139,8 +171,8 @@ func (t *tenure) take() *parcel {
 func (t *tenure) settle() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.committed = t.taken.to
-	t.progress.committed.Store(t.committed)
+	t.committed, t.quiet = t.taken.to, t.taken.quiet
+	t.progress.committed.Store(t.reported())
 	t.spare = append(t.spare, t.taken)
 	t.taken = nil
 	t.release()
@@ -159,4 +191,20 @@ func (t *tenure) committedOffset() int64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.committed
+}
+
+// reportedOffset returns C with what is quiet behind it: what is left to the end is lag.
+func (t *tenure) reportedOffset() int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.reported()
+}
+
+// reported is reportedOffset for a caller that holds mu.
+func (t *tenure) reported() int64 {
+	p := t.open
+	if t.taken != nil {
+		p = t.taken
+	}
+	return t.committed + max(0, t.quiet-p.starts[len(p.starts)-1])
 }

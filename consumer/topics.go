@@ -71,20 +71,34 @@ func (e *Engine) remedied(err error) error {
 // findTopics looks the topics up, or creates what is missing when it may.
 func (e *Engine) findTopics(ctx context.Context) error {
 	o := &e.options
-	names := []string{o.Input, o.Output, o.DeadLetters}
+	rekey := o.rekeyTopic()
+	names := []string{o.Input, o.Output, o.DeadLetters, rekey}
 	found, err := o.Client.Topics(ctx, names...)
 	if err != nil {
 		return err
+	}
+	lanes := found[0].Partitions
+	if found[0].Err != nil {
+		lanes = o.Partitions
+	}
+	if lanes == 1 { // no record can be in another partition than its user's
+		names, found = names[:3], found[:3]
 	}
 	var missing []wire.TopicSpec
 	var errs []error
 	for _, t := range found {
 		switch {
 		case t.Err == nil:
-		case errors.Is(t.Err, kafka.UnknownTopicOrPartition) && o.CreateTopics:
-			missing = append(missing, wire.TopicSpec{Name: t.Name, Partitions: o.Partitions, Replication: o.Replication})
 		case errors.Is(t.Err, kafka.UnknownTopicOrPartition):
-			errs = append(errs, fmt.Errorf("topic %s does not exist: create it (kafka-topics --create --topic %s --partitions %d) or set kafka.create_topics: true: %w", t.Name, t.Name, o.Partitions, t.Err))
+			partitions := o.Partitions
+			if t.Name == rekey {
+				partitions = lanes
+			}
+			if o.CreateTopics {
+				missing = append(missing, wire.TopicSpec{Name: t.Name, Partitions: partitions, Replication: o.Replication})
+				continue
+			}
+			errs = append(errs, fmt.Errorf("topic %s does not exist: create it (kafka-topics --create --topic %s --partitions %d) or set kafka.create_topics: true: %w", t.Name, t.Name, partitions, t.Err))
 		default:
 			errs = append(errs, fmt.Errorf("topic %s: %w", t.Name, t.Err))
 		}
@@ -93,7 +107,9 @@ func (e *Engine) findTopics(ctx context.Context) error {
 		return err
 	}
 	if len(missing) > 0 {
-		e.log.Info("creating topics", "topics", len(missing), "partitions", o.Partitions)
+		for _, t := range missing {
+			e.log.Info("creating a topic", "topic", t.Name, "partitions", t.Partitions)
+		}
 		if err := o.Client.CreateTopics(ctx, missing...); err != nil {
 			return fmt.Errorf("create topics: %w", err)
 		}
@@ -106,11 +122,23 @@ func (e *Engine) findTopics(ctx context.Context) error {
 			}
 		}
 	}
+	e.sources = []source{{topic: o.Input, id: found[0].ID}}
+	if len(found) > 3 {
+		if found[3].Partitions != found[0].Partitions {
+			return fmt.Errorf("topic %s has %d partitions and %s has %d: they must be as many, since a lane reads the same partition of both: %w",
+				rekey, found[3].Partitions, o.Input, found[0].Partitions, errPartitions)
+		}
+		e.sources = append(e.sources, source{topic: rekey, id: found[3].ID, rekey: true})
+	}
 	e.topics = topicFacts{inputID: found[0].ID, lanes: found[0].Partitions, outputs: found[1].Partitions, dead: found[2].Partitions}
 	e.layout = newLayout(o.Input, e.topics.inputID, e.topics.lanes, o.settingsText())
 	e.outputFollowsLane = o.Partitioner == contract.Murmur2 && e.topics.outputs == e.topics.lanes
+	e.identify()
 	return e.readLimits(ctx)
 }
+
+// errPartitions ends the engine: somebody has to make the topics fit.
+var errPartitions = errors.New("partition counts differ")
 
 // errRecreated ends the engine: what it holds belongs to a topic that is gone. A new start begins the new one.
 var errRecreated = errors.New("the input topic was deleted and made again while the engine ran: what it knows does not fit the new one; " +

@@ -77,10 +77,12 @@ func TestEveryCallHasADeadline(t *testing.T) {
 		"OffsetAt":        func() error { _, err := c.OffsetAt(ctx, "t", 0, time.Now()); return err },
 		"StableOffsets":   func() error { _, err := c.StableOffsets(ctx, "g", "t", []int32{0}); return err },
 		"Heartbeat":       func() error { return c.Heartbeat(ctx, Member{Group: "g"}) },
-		"CommitOffsets":   func() error { return c.CommitOffsets(ctx, Member{Group: "g"}, "t", map[int32]OffsetMeta{0: {}}) },
-		"Init":            func() error { return c.NewProducer(ProducerOptions{TransactionalID: "x"}).Init(ctx) },
-		"Fence":           func() error { return c.FenceTransactionalID(ctx, "x", time.Second) },
-		"Produce":         func() error { return c.Produce(ctx, None, []*Batch{one("t", 0, "x")}) },
+		"CommitOffsets": func() error {
+			return c.CommitOffsets(ctx, Member{Group: "g"}, TopicOffsets{"t", map[int32]OffsetMeta{0: {}}})
+		},
+		"Init":    func() error { return c.NewProducer(ProducerOptions{TransactionalID: "x"}).Init(ctx) },
+		"Fence":   func() error { return c.FenceTransactionalID(ctx, "x", time.Second) },
+		"Produce": func() error { return c.Produce(ctx, None, []*Batch{one("t", 0, "x")}) },
 		"Fetch": func() error {
 			_, err := c.NewFetcher("t", 0, FetchOptions{WaitMax: time.Millisecond}).Fetch(ctx, 0, func(*Record) error { return nil })
 			return err

@@ -39,7 +39,7 @@ func TestMovedCoordinators(t *testing.T) {
 			t.Fatalf("heartbeat by broker %d: %v", wrong, err)
 		}
 		pin()
-		if err := c.CommitOffsets(ctx, member, topic, map[int32]OffsetMeta{0: {offset, ""}}); err != nil {
+		if err := c.CommitOffsets(ctx, member, TopicOffsets{topic, map[int32]OffsetMeta{0: {offset, ""}}}); err != nil {
 			t.Fatalf("plain commit by broker %d: %v", wrong, err)
 		}
 		pin()

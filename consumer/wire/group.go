@@ -76,34 +76,38 @@ func (c *Client) Heartbeat(ctx context.Context, m Member) error {
 // copy may arrive after the offsets of later transactions, and would set them
 // back. Within a generation nothing tells the two apart, so the caller must
 // join again.
-func (c *Client) CommitOffsets(ctx context.Context, m Member, topic string, offsets map[int32]OffsetMeta) error {
-	if len(offsets) == 0 {
-		return nil
-	}
+func (c *Client) CommitOffsets(ctx context.Context, m Member, offsets ...TopicOffsets) error {
 	ctx, cancel := c.bound(ctx)
 	defer cancel()
-	t := offsetcommit.RequestTopic{Name: topic}
-	for p, o := range offsets {
-		t.Partitions = append(t.Partitions, offsetcommit.RequestPartition{
-			PartitionIndex: p, CommittedOffset: o.Offset, CommittedLeaderEpoch: -1, CommittedMetadata: o.Metadata,
-		})
+	request := &offsetcommit.Request{GroupID: m.Group, GenerationID: m.Generation, MemberID: m.ID, RetentionTimeMs: -1}
+	committing := make(map[string]map[int32]OffsetMeta, len(offsets))
+	for _, o := range offsets {
+		if len(o.Partitions) == 0 {
+			continue
+		}
+		t := offsetcommit.RequestTopic{Name: o.Topic}
+		for p, o := range o.Partitions {
+			t.Partitions = append(t.Partitions, offsetcommit.RequestPartition{
+				PartitionIndex: p, CommittedOffset: o.Offset, CommittedLeaderEpoch: -1, CommittedMetadata: o.Metadata,
+			})
+		}
+		committing[o.Topic] = o.Partitions
+		request.Topics = append(request.Topics, t)
 	}
-	request := &offsetcommit.Request{
-		GroupID: m.Group, GenerationID: m.Generation, MemberID: m.ID,
-		RetentionTimeMs: -1,
-		Topics:          []offsetcommit.RequestTopic{t},
+	if len(request.Topics) == 0 {
+		return nil
 	}
 	err := c.coordinated(ctx, groupKey(m.Group), func(ctx context.Context, broker int32) error {
 		r, err := c.ask(ctx, broker, request)
-		if err != nil && !unsent(err) {
-			return fmt.Errorf("%w: %w", ErrOffsetsLate, err)
-		}
-		if err != nil {
+		switch {
+		case err != nil && unsent(err):
 			return err
+		case err != nil:
+			return fmt.Errorf("%w: %w", ErrOffsetsLate, err)
 		}
 		for _, t := range r.(*offsetcommit.Response).Topics {
 			for _, p := range t.Partitions {
-				err := codeError("commit offset of", t.Name, p.PartitionIndex, offsets[p.PartitionIndex].Offset, p.ErrorCode)
+				err := codeError("commit offset of", t.Name, p.PartitionIndex, committing[t.Name][p.PartitionIndex].Offset, p.ErrorCode)
 				if err != nil {
 					return err
 				}

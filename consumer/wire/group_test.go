@@ -99,16 +99,16 @@ func TestLateOffsets(t *testing.T) {
 		member := b.join(t, b.client(t), group, topic)
 		for _, kind := range []fault{loseRequest, loseAnswer} {
 			f.arm(protocol.OffsetCommit, kind)
-			err := c.CommitOffsets(testContext(t), member, topic, map[int32]OffsetMeta{0: {3, ""}})
+			err := c.CommitOffsets(testContext(t), member, TopicOffsets{topic, map[int32]OffsetMeta{0: {3, ""}}})
 			if !errors.Is(err, ErrOffsetsLate) || Classify(err) != Rejoin {
 				t.Fatalf("%v: %v, want a rejoin", kind, err)
 			}
 		}
 		f.arm(protocol.OffsetCommit, delay)
-		if err := c.CommitOffsets(testContext(t), member, topic, map[int32]OffsetMeta{0: {0, ""}}); Classify(err) != Rejoin {
+		if err := c.CommitOffsets(testContext(t), member, TopicOffsets{topic, map[int32]OffsetMeta{0: {0, ""}}}); Classify(err) != Rejoin {
 			t.Fatalf("%v, want a rejoin", err)
 		}
-		if err := c.CommitOffsets(testContext(t), member, topic, map[int32]OffsetMeta{0: {9, ""}}); err != nil {
+		if err := c.CommitOffsets(testContext(t), member, TopicOffsets{topic, map[int32]OffsetMeta{0: {9, ""}}}); err != nil {
 			t.Fatal(err)
 		}
 		f.release()

@@ -327,7 +327,7 @@ func TestOffsetsNeedTheirMember(t *testing.T) {
 				if err := c.Heartbeat(ctx, wrong); Classify(err) != Rejoin {
 					t.Fatalf("%s: heartbeat %v", x.name, err)
 				}
-				if err := c.CommitOffsets(ctx, wrong, topic, offsets[0].Partitions); Classify(err) != Rejoin {
+				if err := c.CommitOffsets(ctx, wrong, TopicOffsets{topic, offsets[0].Partitions}); Classify(err) != Rejoin {
 					t.Fatalf("%s: plain commit %v", x.name, err)
 				}
 			}
@@ -336,7 +336,7 @@ func TestOffsetsNeedTheirMember(t *testing.T) {
 			t.Fatalf("offset %d", got)
 		}
 		expectValues(t, c, topic)
-		if err := c.CommitOffsets(ctx, member, topic, map[int32]OffsetMeta{0: {3, "plain"}}); err != nil {
+		if err := c.CommitOffsets(ctx, member, TopicOffsets{topic, map[int32]OffsetMeta{0: {3, "plain"}}}); err != nil {
 			t.Fatal(err)
 		}
 		if got := stableOffsets(t, c, member.Group, topic, 0)[0]; got != (Committed{Offset: 3, Metadata: "plain"}) {
