@@ -28,7 +28,9 @@ func TestEngineInContainers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	report, err := consumertest.Check(t.Context(), consumertest.CheckOptions{Brokers: []string{b.broker}, Input: b.input, Output: b.output, DeadLetters: b.dead})
+	report, err := consumertest.Check(t.Context(), consumertest.CheckOptions{
+		Brokers: []string{b.broker}, Inputs: []string{b.input}, Output: b.output, DeadLetters: b.dead, WrongPartitionDead: true,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -224,7 +224,7 @@ func (s *system) check(o consumertest.CheckOptions) consumertest.Report {
 // compare compares everything with the model.
 func (s *system) compare(o consumertest.CheckOptions) consumertest.Report {
 	s.t.Helper()
-	o.Brokers, o.Input, o.Output, o.DeadLetters = s.brokers(), s.input, s.output, s.dead
+	o.Brokers, o.Inputs, o.Output, o.DeadLetters, o.WrongPartitionDead = s.brokers(), []string{s.input}, s.output, s.dead, true
 	report, err := consumertest.Check(s.context(systemTimeout), o)
 	if err != nil {
 		s.t.Fatal(err)

@@ -11,10 +11,16 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// CheckOptions says what is compared. Brokers and the three topics are required.
+// CheckOptions says what is compared. Brokers and the topics are required.
 type CheckOptions struct {
-	Brokers                    []string
-	Input, Output, DeadLetters string
+	Brokers             []string
+	Inputs              []string // all have one partition count
+	Output, DeadLetters string
+	// Partitioner says which partition a user's events belong to, by the user_id in digits: murmur2, crc32 or fnv1a; "":
+	// murmur2. An event in another partition is forwarded, and has its one result all the same.
+	Partitioner string
+	// WrongPartitionDead: an event in another partition than its user's is a dead letter, wrong_partition, instead.
+	WrongPartitionDead bool
 	// Minimal: results have only the three members (detail: minimal).
 	Minimal bool
 	// AlertsOnly: only alerts, and results that somebody waits for, are published (results: alerts).
@@ -28,6 +34,9 @@ type CheckOptions struct {
 
 const settleDefault = 20 * time.Second
 
+// refreshAfter is how long the reading of the input may stand still before new partitions are looked for.
+const refreshAfter = 500 * time.Millisecond
+
 // Checker follows the input of engines while it grows, so that input may be deleted later and still be judged, and in the
 // end recomputes by a naive model what must be in the output, the dead letters and the stored states. Finish and
 // CheckStates are called by one goroutine, the other methods by any.
@@ -39,19 +48,21 @@ type Checker struct {
 	done     chan struct{} // closed when the following has ended
 
 	mu    sync.Mutex
-	next  map[int32]int64 // by partition of the input: everything below is read
+	next  map[place]int64 // by partition of the inputs: everything below is read
 	moved chan struct{}   // closed, and made anew, when next grows or err is set
 	err   error           // why the following has ended
 	ended bool            // Finish was called
 	holes []laneHole
 
 	report     Report
-	finished   bool         // the report is that of a whole check
-	left       []candidates // by partition of the input: what the results leave
+	finished   bool // the report is that of a whole check
 	partitions map[string]int32
-	byOutput   keyPartitioner
+	byOutput   partitioner
 	last       map[route]int64 // the largest input offset so far
-	rules      string          // the hash of the rule set that judged the first result; all have the same
+	ordered    map[int64]*orderedUser
+	due        []byte // the value due for the event of an ordered user that was judged last
+	failed     error  // why nothing more can be judged
+	rules      string // the hash of the rule set that judged the first result; all have the same
 	scratch    []byte
 }
 
@@ -61,26 +72,50 @@ type laneHole struct {
 	from, to, start int64
 }
 
-// NewChecker starts to follow the input at its beginning; ctx bounds the start alone. Close ends it.
+// NewChecker starts to follow the inputs at their beginnings; ctx bounds the start alone. Close ends it.
 func NewChecker(ctx context.Context, o CheckOptions) (*Checker, error) {
 	if o.Settle <= 0 {
 		o.Settle = settleDefault
 	}
-	partitions, err := partitionCount(ctx, o.Brokers, o.Input)
+	partitions, err := inputPartitions(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	f, err := newFollower(o.Brokers, o.Input)
+	x, err := newExpectation(o, partitions)
+	if err != nil {
+		return nil, err
+	}
+	f, err := newFollower(o.Brokers, o.Inputs...)
 	if err != nil {
 		return nil, err
 	}
 	following, cancel := context.WithCancel(context.Background())
 	c := &Checker{
-		o: o, x: newExpectation(o, partitions), follower: f, cancel: cancel, done: make(chan struct{}),
-		next: map[int32]int64{}, moved: make(chan struct{}), partitions: map[string]int32{}, last: map[route]int64{},
+		o: o, x: x, follower: f, cancel: cancel, done: make(chan struct{}),
+		next: map[place]int64{}, moved: make(chan struct{}), partitions: map[string]int32{}, last: map[route]int64{},
 	}
 	go c.follow(following) // ends with Close or Finish, which wait for it
 	return c, nil
+}
+
+// inputPartitions returns how many partitions each input has now.
+func inputPartitions(ctx context.Context, o CheckOptions) (int32, error) {
+	if len(o.Inputs) == 0 {
+		return 0, errors.New("consumertest: a check needs an input topic")
+	}
+	var first int32
+	for i, topic := range o.Inputs {
+		n, err := partitionCount(ctx, o.Brokers, topic)
+		switch {
+		case err != nil:
+			return 0, err
+		case i == 0:
+			first = n
+		case n != first:
+			return 0, fmt.Errorf("consumertest: %s has %d partitions, %s has %d", o.Inputs[0], first, topic, n)
+		}
+	}
+	return first, nil
 }
 
 // Close ends the following and waits for it. It may be called again.
@@ -113,7 +148,7 @@ func (c *Checker) behind() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for at, next := range c.follower.next {
-		if c.next[at.partition] != next {
+		if c.next[at] != next {
 			return true
 		}
 	}
@@ -124,33 +159,35 @@ func (c *Checker) behind() bool {
 func (c *Checker) progress(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for at, next := range c.follower.next {
-		c.next[at.partition] = next
-	}
+	maps.Copy(c.next, c.follower.next)
 	c.err = err
 	close(c.moved)
 	c.moved = make(chan struct{})
 }
 
-// ReadInput waits until the input below these offsets, by partition, is read; nil: below the ends that a read_committed
-// consumer sees now. Call it before the input below them is deleted. An error says that ctx ended, or why the input
-// cannot be read any more: a record that is neither event nor planted, or one that was deleted too early.
+// ReadInput waits until the input below these offsets, by partition of the one input topic, is read; nil: below the ends
+// that a read_committed consumer sees now in all inputs. Call it before the input below them is deleted. An error says that
+// ctx ended, or why the input cannot be read any more: a record that is neither event nor planted, or one that was deleted
+// too early.
 func (c *Checker) ReadInput(ctx context.Context, ends map[int32]int64) error {
+	if ends != nil && len(c.o.Inputs) != 1 {
+		return errors.New("consumertest: offsets by partition are of one input topic")
+	}
+	until := map[place]int64{}
+	for partition, end := range ends {
+		until[place{c.o.Inputs[0], partition}] = end
+	}
 	if ends == nil {
-		now, err := c.follower.ends(ctx)
-		if err != nil {
+		var err error
+		if until, err = c.inputEnds(ctx); err != nil {
 			return err
-		}
-		ends = map[int32]int64{}
-		for at, end := range now {
-			ends[at.partition] = end
 		}
 	}
 	for {
 		c.mu.Lock()
 		moved, err := c.moved, c.err
-		missing := maps.Clone(ends)
-		maps.DeleteFunc(missing, func(partition int32, end int64) bool { return c.next[partition] >= end })
+		missing := maps.Clone(until)
+		maps.DeleteFunc(missing, func(at place, end int64) bool { return c.next[at] >= end })
 		c.mu.Unlock()
 		switch {
 		case len(missing) == 0:
@@ -160,8 +197,39 @@ func (c *Checker) ReadInput(ctx context.Context, ends map[int32]int64) error {
 		}
 		select {
 		case <-moved:
+		case <-time.After(refreshAfter):
+			// There may be a new partition: the client keeps what it knows of a topic for minutes.
+			c.follower.client.ForceMetadataRefresh()
 		case <-ctx.Done():
-			return fmt.Errorf("consumertest: read %s up to %v: %w", c.o.Input, missing, ctx.Err())
+			return fmt.Errorf("consumertest: read up to %v: %w", missing, ctx.Err())
+		}
+	}
+}
+
+// inputEnds returns the ends of all partitions that the inputs have now.
+func (c *Checker) inputEnds(ctx context.Context) (map[place]int64, error) {
+	partitions, err := inputPartitions(ctx, c.o)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		ends, err := c.follower.ends(ctx)
+		if err != nil {
+			return nil, err
+		}
+		known := true
+		for _, topic := range c.o.Inputs {
+			_, last := ends[place{topic, partitions - 1}]
+			known = known && last
+		}
+		if known {
+			return ends, nil
+		}
+		c.follower.client.ForceMetadataRefresh()
+		select {
+		case <-time.After(fetchWait):
+		case <-ctx.Done():
+			return nil, fmt.Errorf("consumertest: %v should have %d partitions: %w", c.o.Inputs, partitions, ctx.Err())
 		}
 	}
 }
@@ -176,7 +244,8 @@ func (c *Checker) ReadInput(ctx context.Context, ends map[int32]int64) error {
 //     show which it was, and must stay with it.
 //
 // Holes of one lane are told in their order, before Finish; neither committed nor start ever falls. An error says that a
-// hole makes no sense.
+// hole makes no sense. A hole is of the one input topic; Finish refuses a check with holes and with users whose events come
+// by several ways (ErrNotCheckable).
 func (c *Checker) Hole(partition int32, committed, start int64) error {
 	return c.HoleBetween(partition, committed, committed, start)
 }
@@ -185,8 +254,11 @@ func (c *Checker) Hole(partition int32, committed, start int64) error {
 // states were lost while it ran. If Redis loses a lane's states after input was deleted, they are rebuilt from what is left:
 // its users are fresh at start. start must not be above from unless from is to.
 func (c *Checker) HoleBetween(partition int32, from, to, start int64) error {
-	if c.x.lane(partition) == nil {
-		return fmt.Errorf("consumertest: %s has no partition %d", c.o.Input, partition)
+	if len(c.o.Inputs) != 1 {
+		return fmt.Errorf("%w: a hole where the inputs are %v", ErrNotCheckable, c.o.Inputs)
+	}
+	if partition < 0 || partition >= c.x.first {
+		return fmt.Errorf("consumertest: %s has no partition %d", c.o.Inputs[0], partition)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -199,7 +271,7 @@ func (c *Checker) HoleBetween(partition int32, from, to, start int64) error {
 			continue
 		}
 		if err := told.add(h.from, h.to, h.start); err != nil {
-			return fmt.Errorf("consumertest: %s/%d: %w", c.o.Input, partition, err)
+			return fmt.Errorf("consumertest: %s/%d: %w", c.o.Inputs[0], partition, err)
 		}
 	}
 	c.holes = append(c.holes, laneHole{partition, from, to, start})

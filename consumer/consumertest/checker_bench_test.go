@@ -3,6 +3,7 @@ package consumertest
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -14,7 +15,7 @@ import (
 // CPU time, since the machine may have other work; "peak" is the largest heap while pasts of users are known.
 func BenchmarkChecker(b *testing.B) {
 	const lanes, users, batch = 6, 100_000, 10_000
-	o := CheckOptions{Input: testInput, Output: testOutput, DeadLetters: testDead}
+	o := CheckOptions{Inputs: []string{testInput}, Output: testOutput, DeadLetters: testDead}
 	c := offlineChecker(o, lanes)
 	g := NewGenerator(EventOptions{Seed: 1, Users: users})
 	place := placer{topic: testInput, partitions: lanes, byKey: newKeyPartitioner()}
@@ -37,6 +38,9 @@ func BenchmarkChecker(b *testing.B) {
 		})
 	}
 	used += cpuTime(func() {
+		if err := c.sortUsers(); err != nil {
+			b.Fatal(err)
+		}
 		for _, l := range c.x.lanes {
 			if _, err := c.judge(l); err != nil {
 				b.Fatal(err)
@@ -75,6 +79,79 @@ func BenchmarkChecker(b *testing.B) {
 	runtime.KeepAlive(c)
 }
 
+// BenchmarkCheckerForwarded is BenchmarkChecker with every record in another partition than its user's: the pasts of all
+// users are kept for the whole check, which "kept" holds.
+func BenchmarkCheckerForwarded(b *testing.B) {
+	const lanes, users, batch = 6, 100_000, 10_000
+	c := offlineChecker(CheckOptions{Inputs: []string{testInput}, Output: testOutput, DeadLetters: testDead}, lanes)
+	g := NewGenerator(EventOptions{Seed: 1, Users: users})
+	to := placer{topic: testInput, partitions: lanes, byKey: newKeyPartitioner()}
+	var next [lanes]int64
+	type at struct {
+		partition int32
+		offset    int64
+	}
+	var order []at
+	var used time.Duration
+	records := make([]*kgo.Record, 0, batch)
+	for made := 0; made < b.N; {
+		for records = records[:0]; len(records) < batch && made < b.N; made++ {
+			in := g.Next()
+			in.Shift = 1 + made%(lanes-1)
+			r := to.record(in)
+			r.Offset = next[r.Partition]
+			next[r.Partition]++
+			order = append(order, at{r.Partition, r.Offset})
+			records = append(records, r)
+		}
+		used += cpuTime(func() {
+			for _, r := range records {
+				if err := c.x.add(r); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	used += cpuTime(func() {
+		if err := c.sortUsers(); err != nil {
+			b.Fatal(err)
+		}
+		for _, l := range c.x.lanes {
+			if _, err := c.judge(l); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	pasts := map[int64]*history{}
+	for from := range slices.Chunk(order, batch) {
+		records = records[:0]
+		for _, of := range from {
+			l := c.x.lanes[of.partition]
+			e := l.at(of.offset)
+			if pasts[e.user] == nil {
+				pasts[e.user] = new(history)
+			}
+			v, err := pasts[e.user].judge(int(e.typ), c.x.amounts[e.amount].value, e.time, of.offset)
+			if err != nil {
+				b.Fatal(err)
+			}
+			records = append(records, c.perfect(l, of.offset, e, []judged{{verdict: v}}))
+		}
+		used += cpuTime(func() {
+			for _, r := range records {
+				c.record(r)
+			}
+		})
+	}
+	pasts, order, records = nil, nil, nil
+	if err := c.report.Err(); err != nil || c.report.Results != b.N || len(c.ordered) == 0 {
+		b.Fatal(c.report, err)
+	}
+	b.ReportMetric(float64(heap())/float64(b.N), "kept-B/record")
+	b.ReportMetric(float64(b.N)/used.Seconds(), "records/CPU-s")
+	runtime.KeepAlive(c)
+}
+
 // heap returns the bytes in use.
 func heap() uint64 {
 	runtime.GC()
@@ -99,9 +176,16 @@ func cpuTime(fn func()) time.Duration {
 
 // offlineChecker is one that reads nothing.
 func offlineChecker(o CheckOptions, partitions int32) *Checker {
+	x, err := newExpectation(o, partitions)
+	if err != nil {
+		panic(err)
+	}
+	byOutput, err := newPartitioner("murmur2", partitions)
+	if err != nil {
+		panic(err)
+	}
 	return &Checker{
-		o: o, x: newExpectation(o, partitions), partitions: map[string]int32{o.Output: partitions},
-		byOutput: newPartitionOf(partitions), last: map[route]int64{},
+		o: o, x: x, partitions: map[string]int32{o.Output: partitions}, byOutput: byOutput, last: map[route]int64{},
 	}
 }
 
@@ -114,10 +198,10 @@ func (c *Checker) perfect(l *lane, offset int64, e *expected, found []judged) *k
 	}
 	key := fmt.Append(nil, e.user)
 	return &kgo.Record{
-		Topic: c.o.Output, Partition: c.byOutput.of(key), Key: key, Value: value,
+		Topic: c.o.Output, Partition: c.byOutput(key), Key: key, Value: value,
 		Headers: []kgo.RecordHeader{
 			{Key: headerAlert, Value: []byte{alert}}, {Key: headerRules, Value: []byte("0123456789ab")},
-			{Key: headerSource, Value: fmt.Appendf(nil, "%s/%d/%d", c.o.Input, l.partition, offset)},
+			{Key: headerSource, Value: fmt.Appendf(nil, "%s/%d/%d", l.topic, l.partition, offset)},
 		},
 	}
 }

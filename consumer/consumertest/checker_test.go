@@ -74,7 +74,7 @@ func readInput(t *testing.T, o CheckOptions) *Checker {
 // write is what an engine without faults would write, in order of the input.
 func write(t *testing.T, brokers []string, o CheckOptions) []*kgo.Record {
 	t.Helper()
-	o.Brokers, o.Input, o.Output, o.DeadLetters = brokers, testInput, testOutput, testDead
+	o.Brokers, o.Inputs, o.Output, o.DeadLetters, o.WrongPartitionDead = brokers, []string{testInput}, testOutput, testDead, true
 	c := readInput(t, o)
 	f, err := newFollower(brokers, testInput)
 	if err != nil {
@@ -166,7 +166,8 @@ func publish(t *testing.T, brokers []string, records []*kgo.Record) {
 
 func check(t *testing.T, brokers []string, o CheckOptions) Report {
 	t.Helper()
-	o.Brokers, o.Input, o.Output, o.DeadLetters, o.Settle = brokers, testInput, testOutput, testDead, 500*time.Millisecond
+	o.Brokers, o.Inputs, o.Output, o.DeadLetters, o.WrongPartitionDead = brokers, []string{testInput}, testOutput, testDead, true
+	o.Settle = 500 * time.Millisecond
 	report, err := Check(testContext(t), o)
 	if err != nil {
 		t.Fatal(err)
@@ -410,7 +411,7 @@ func TestCheckKnowsThePublishedCases(t *testing.T) {
 		input = append(input, &kgo.Record{Topic: testInput, Partition: partitionOf(byKey, []byte(user), testInputPartitions), Value: []byte(text)})
 	}
 	publish(t, brokers, input)
-	c := readInput(t, CheckOptions{Brokers: brokers, Input: testInput})
+	c := readInput(t, CheckOptions{Brokers: brokers, Inputs: []string{testInput}})
 	got := map[int64][]string{}
 	for _, l := range c.x.lanes {
 		for offset := l.first; offset < l.end(); offset++ {

@@ -24,14 +24,17 @@ const (
 	outcomeSilent  // judged, but not published (results: alerts)
 	outcomeForked  // a result or none: what is known allows several outcomes, in lane.forks
 	outcomeDeleted // nothing is written: it was deleted before any engine had judged it
+	outcomeOrdered // a result; which one is known when it is found: that of an event of an ordered user
 )
 
 // Flags of an expected record.
 const (
 	flagFound   uint8 = 1 << iota
-	flagEvent         // it is an event of this lane, whatever becomes of it
+	flagEvent         // it is an event that is judged, whatever becomes of it
 	flagHeaders       // lane.headers holds what travels to the result
 	flagAwaited       // somebody waits for the result: it has a request id
+	flagForeign       // the user belongs to another partition: it is forwarded
+	flagOrdered       // its user is an ordered user
 )
 
 // expected is what is known of one input record, and what was found of it. It is small and has no pointers: there are
@@ -56,6 +59,7 @@ type amount struct {
 
 // lane is the expectation of one input partition.
 type lane struct {
+	topic     string
 	partition int32
 	first     int64 // the offset of the first record
 	length    int64 // records follow each other without a gap: outcomeNone fills it
@@ -64,6 +68,11 @@ type lane struct {
 	headers   map[int64]travel  // what travels from an event to its result
 	holes     holes
 	forks     map[int64]*fork
+	left      candidates // after the check: those that the results leave
+}
+
+func newLane(topic string, partition int32) *lane {
+	return &lane{topic: topic, partition: partition, letters: map[int64]*letter{}, headers: map[int64]travel{}, forks: map[int64]*fork{}}
 }
 
 // pageRecords is how many records have one piece of memory, so that growing moves none.
@@ -106,49 +115,46 @@ const travellingBytesMax = 256
 // travel is what the headers of an event bring to its result; nil: no such header.
 type travel struct{ requestID, traceparent []byte }
 
-// expectation keeps what is in the input topic, and says what must be in the other topics.
+// expectation keeps what is in the input topics, and says what must be in the other topics.
 type expectation struct {
 	o       CheckOptions
-	lanes   []*lane // by partition
-	byKey   keyPartitioner
+	lanes   []*lane            // by topic and partition; those of partitions that came later follow
+	inputs  map[string][]*lane // by topic: its lanes by partition
+	first   int32              // how many partitions each input had at first
+	byUser  partitioner
 	amounts []amount
 	known   map[string]uint32 // the place of an amount's text
 	seed    maphash.Seed
 	scratch []byte
 }
 
-func newExpectation(o CheckOptions, partitions int32) *expectation {
-	x := &expectation{o: o, byKey: newPartitionOf(partitions), known: map[string]uint32{}, seed: maphash.MakeSeed()}
-	for p := range partitions {
-		x.lanes = append(x.lanes, &lane{
-			partition: p, letters: map[int64]*letter{}, headers: map[int64]travel{}, forks: map[int64]*fork{},
-		})
-	}
-	return x
+func newExpectation(o CheckOptions, partitions int32) (*expectation, error) {
+	x := &expectation{o: o, inputs: map[string][]*lane{}, first: partitions, known: map[string]uint32{}, seed: maphash.MakeSeed()}
+	return x, x.grow(partitions)
 }
+
+// grow gives each input so many partitions, if it has fewer.
+func (x *expectation) grow(partitions int32) (err error) {
+	for _, topic := range x.o.Inputs {
+		for p := int32(len(x.inputs[topic])); p < partitions; p++ {
+			l := newLane(topic, p)
+			x.inputs[topic], x.lanes = append(x.inputs[topic], l), append(x.lanes, l)
+		}
+	}
+	x.byUser, err = newPartitioner(x.o.Partitioner, x.partitions())
+	return err
+}
+
+// partitions returns how many partitions each input has.
+func (x *expectation) partitions() int32 { return int32(len(x.inputs[x.o.Inputs[0]])) }
 
 // lane returns nil for a partition that the input does not have.
-func (x *expectation) lane(partition int32) *lane {
-	if partition < 0 || int(partition) >= len(x.lanes) {
+func (x *expectation) lane(topic string, partition int32) *lane {
+	lanes := x.inputs[topic]
+	if partition < 0 || int(partition) >= len(lanes) {
 		return nil
 	}
-	return x.lanes[partition]
-}
-
-// keyPartitioner gives the partition of a key for a Java client, without an allocation.
-type keyPartitioner struct {
-	by         kgo.TopicPartitioner
-	partitions int
-	record     *kgo.Record
-}
-
-func newPartitionOf(partitions int32) keyPartitioner {
-	return keyPartitioner{by: newKeyPartitioner(), partitions: int(partitions), record: new(kgo.Record)}
-}
-
-func (p keyPartitioner) of(key []byte) int32 {
-	p.record.Key = key
-	return int32(p.by.Partition(p.record, p.partitions))
+	return lanes[partition]
 }
 
 // inputEvent reads the members of an event. What is no event is planted, and says so in a header.
@@ -162,9 +168,14 @@ type inputEvent struct {
 // add takes the next input record of its partition, of which it keeps nothing. An error is a fault of the test: a record
 // that is neither an event nor planted.
 func (x *expectation) add(r *kgo.Record) error {
-	l := x.lane(r.Partition)
+	if r.Partition >= x.partitions() && !x.o.WrongPartitionDead { // the topic has grown
+		if err := x.grow(r.Partition + 1); err != nil {
+			return err
+		}
+	}
+	l := x.lane(r.Topic, r.Partition)
 	if l == nil {
-		return fmt.Errorf("consumertest: input %s/%d/%d: the topic had %d partitions", r.Topic, r.Partition, r.Offset, len(x.lanes))
+		return fmt.Errorf("consumertest: input %s/%d/%d: the topic had %d partitions", r.Topic, r.Partition, r.Offset, x.partitions())
 	}
 	if r.Value == nil {
 		l.add(r.Offset, expected{outcome: outcomeTombstone})
@@ -180,8 +191,7 @@ func (x *expectation) add(r *kgo.Record) error {
 		return fmt.Errorf("consumertest: input %s/%d/%d is no event and has no header %s: %q (%w)",
 			r.Topic, r.Partition, r.Offset, HeaderPlanted, r.Value, err)
 	}
-	x.scratch = strconv.AppendInt(x.scratch[:0], e.user, 10)
-	if x.byKey.of(x.scratch) != r.Partition {
+	if x.o.WrongPartitionDead && x.partitionOf(e.user) != r.Partition {
 		l.letters[r.Offset] = newLetter(r)
 		e.outcome = outcomeDead
 		l.add(r.Offset, e)
@@ -200,6 +210,12 @@ func (x *expectation) add(r *kgo.Record) error {
 	}
 	l.add(r.Offset, e)
 	return nil
+}
+
+// partitionOf returns the partition that a user's events belong to.
+func (x *expectation) partitionOf(user int64) int32 {
+	x.scratch = strconv.AppendInt(x.scratch[:0], user, 10)
+	return x.byUser(x.scratch)
 }
 
 // event decodes an event.
@@ -300,12 +316,12 @@ func travelling(r *kgo.Record, name string) []byte {
 // same compares bytes; null and empty differ.
 func same(a, b []byte) bool { return (a == nil) == (b == nil) && bytes.Equal(a, b) }
 
-// users returns the users of the lane's events in ascending order.
+// users returns the users of the lane's events in ascending order, without the ordered ones.
 func (l *lane) users() []int64 {
 	seen := map[int64]struct{}{}
 	for _, page := range l.pages {
 		for i := range page {
-			if e := &page[i]; e.is(flagEvent) {
+			if e := &page[i]; e.is(flagEvent) && !e.is(flagOrdered) {
 				seen[e.user] = struct{}{}
 			}
 		}

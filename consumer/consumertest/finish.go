@@ -3,15 +3,20 @@ package consumertest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"hash/maphash"
 	"slices"
 	"time"
 )
 
 // Finish reads the input as far as it is committed now and ends the following, judges it, and compares the output and the
-// dead letters as Check does. It is called once.
+// dead letters as Check does. It is called once. An error says that the check itself failed, or why it cannot tell what is
+// right (ErrNotCheckable).
 func (c *Checker) Finish(ctx context.Context) (Report, error) {
 	if err := c.end(ctx); err != nil {
+		return c.report, err
+	}
+	if err := c.sortUsers(); err != nil {
 		return c.report, err
 	}
 	due := 0
@@ -34,12 +39,14 @@ func (c *Checker) Finish(ctx context.Context) (Report, error) {
 	for at := range ends {
 		c.partitions[at.topic] = max(c.partitions[at.topic], at.partition+1)
 	}
-	c.byOutput = newPartitionOf(c.partitions[c.o.Output])
+	if c.byOutput, err = newPartitioner("murmur2", c.partitions[c.o.Output]); err != nil {
+		return c.report, err
+	}
 	if err := c.compare(ctx, f, due); err != nil {
 		return c.report, err
 	}
 	for _, l := range c.x.lanes {
-		c.left = append(c.left, c.settle(l))
+		l.left = c.settle(l)
 		c.countLost(l)
 	}
 	c.finished = true
@@ -55,13 +62,21 @@ func (c *Checker) end(ctx context.Context) error {
 	if again {
 		return errors.New("consumertest: Finish is called once")
 	}
-	err := c.ReadInput(ctx, nil)
+	partitions, err := inputPartitions(ctx, c.o)
+	if err == nil {
+		err = c.ReadInput(ctx, nil)
+	}
 	c.Close()
 	if err != nil {
 		return err
 	}
+	if !c.o.WrongPartitionDead {
+		if err := c.x.grow(partitions); err != nil {
+			return err
+		}
+	}
 	for _, h := range c.holes {
-		if err := c.x.lane(h.partition).holes.add(h.from, h.to, h.start); err != nil {
+		if err := c.x.lane(c.o.Inputs[0], h.partition).holes.add(h.from, h.to, h.start); err != nil {
 			return err
 		}
 	}
@@ -81,6 +96,10 @@ func (c *Checker) judge(l *lane) (due int, err error) {
 		case e.outcome == outcomeTombstone:
 			r.Tombstones++
 		case e.outcome == outcomeDead:
+			due++
+		case e.is(flagOrdered):
+			e.outcome = outcomeOrdered
+			r.Events++
 			due++
 		default:
 			if found[0].lateBy > lateness {
@@ -141,7 +160,7 @@ func (x *expectation) appendDue(b []byte, l *lane, offset int64, e *expected, v 
 	if x.o.Minimal {
 		return appendResult(b, e, v, nil)
 	}
-	return appendResult(b, e, v, &resultSource{topic: x.o.Input, partition: l.partition, offset: offset, amount: &x.amounts[e.amount]})
+	return appendResult(b, e, v, &resultSource{topic: l.topic, partition: l.partition, offset: offset, amount: &x.amounts[e.amount]})
 }
 
 // compare reads until everything due was found and the ends of that moment are reached, or nothing moves any more.
@@ -149,7 +168,7 @@ func (c *Checker) compare(ctx context.Context, f *follower, due int) error {
 	moved := time.Now()
 	for {
 		n, err := f.poll(ctx, c.record)
-		if err != nil {
+		if err = errors.Join(c.failed, err); err != nil {
 			return err
 		}
 		if n > 0 {
@@ -160,7 +179,7 @@ func (c *Checker) compare(ctx context.Context, f *follower, due int) error {
 		}
 	}
 	_, err := f.readAll(ctx, c.record)
-	return err
+	return errors.Join(c.failed, err)
 }
 
 // settle decides what several outcomes were possible for, and returns the candidates that the results leave.
@@ -169,7 +188,7 @@ func (c *Checker) settle(l *lane) candidates {
 		user := l.at(offset).user
 		if f.found < 0 {
 			c.report.problem(&c.report.Lost, "lost: the result of %s/%d/%d, user %d: none is due only if %s, but earlier results say that %s",
-				c.o.Input, l.partition, offset, user, l.holes.text(f.silent()), l.holes.text(left))
+				l.topic, l.partition, offset, user, l.holes.text(f.silent()), l.holes.text(left))
 			return
 		}
 		c.report.problem(&c.report.Wrong, "wrong: %s: it is right only if %s, but earlier results say that %s",
@@ -205,7 +224,7 @@ func (c *Checker) countLost(l *lane) {
 		}
 		what := "result"
 		switch e.outcome {
-		case outcomeResult:
+		case outcomeResult, outcomeOrdered:
 		case outcomeDead:
 			what = "dead letter"
 		case outcomeForked:
@@ -215,6 +234,10 @@ func (c *Checker) countLost(l *lane) {
 		default:
 			continue
 		}
-		c.report.problem(&c.report.Lost, "lost: the %s of %s/%d/%d, user %d", what, c.o.Input, l.partition, offset, e.user)
+		forwarded := ""
+		if e.is(flagForeign) {
+			forwarded = fmt.Sprintf(", who belongs to partition %d", c.x.partitionOf(e.user))
+		}
+		c.report.problem(&c.report.Lost, "lost: the %s of %s/%d/%d, user %d%s", what, l.topic, l.partition, offset, e.user, forwarded)
 	}
 }

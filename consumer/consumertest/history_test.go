@@ -100,7 +100,7 @@ func compareState(t *testing.T, h *history, st *rules.UserState, typ rules.Type,
 	}
 	rules.Builtin().Apply(st, &rules.Event{Type: typ, UserID: *ev.UserID, Time: rules.Time(*ev.Time), Amount: amount})
 	stored := state.Stored{Found: true, Tag: offset + 1, State: *st}
-	if what := stateDifference(&stored, nil, h); what != "" {
+	if what := stateDifference(&stored, nil, h, true); what != "" {
 		t.Fatalf("event %d, user %d: %s", offset, *ev.UserID, what)
 	}
 }

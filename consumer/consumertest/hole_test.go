@@ -22,7 +22,7 @@ type holeRig struct {
 // alert, from the third on.
 func newHoleRig(t *testing.T, o CheckOptions, events int) *holeRig {
 	t.Helper()
-	o.Input, o.Output, o.DeadLetters = testInput, testOutput, testDead
+	o.Inputs, o.Output, o.DeadLetters, o.WrongPartitionDead = []string{testInput}, testOutput, testDead, true
 	rig := &holeRig{t: t, c: offlineChecker(o, 1)}
 	for i := range int64(events) {
 		value := fmt.Appendf(nil, `{"type":"withdraw","amount":"1","user_id":%d,"time":%d}`, i%2, i)
@@ -63,7 +63,7 @@ func (h *holeRig) check(begin func(offset, user int64) int64) Report {
 			h.c.record(out)
 		}
 	}
-	h.c.left = []candidates{h.c.settle(l)}
+	l.left = h.c.settle(l)
 	h.c.countLost(l)
 	h.c.finished = true
 	return h.c.report
@@ -173,7 +173,7 @@ func TestHoles(t *testing.T) {
 
 // TestHolesRefused: what cannot have happened is a mistake of the caller, and is not taken.
 func TestHolesRefused(t *testing.T) {
-	c := offlineChecker(CheckOptions{Input: testInput}, 1)
+	c := offlineChecker(CheckOptions{Inputs: []string{testInput}}, 1)
 	ok := func(err error) {
 		t.Helper()
 		if err != nil {

@@ -125,7 +125,7 @@ func (u unowned) Peek(ctx context.Context, lane int32) (state.Checkpoint, bool, 
 func (r *realRun) checker() *Checker {
 	r.t.Helper()
 	c, err := NewChecker(testContext(r.t), CheckOptions{
-		Brokers: r.brokers, Input: testInput, Output: testOutput, DeadLetters: testDead, Settle: time.Second,
+		Brokers: r.brokers, Inputs: []string{testInput}, Output: testOutput, DeadLetters: testDead, WrongPartitionDead: true, Settle: time.Second,
 	})
 	if err != nil {
 		r.t.Fatal(err)
@@ -211,7 +211,7 @@ func TestCheckFindsOneFaultInARealRun(t *testing.T) {
 			}
 			publish(t, run.brokers, copies)
 			report, err := Check(testContext(t), CheckOptions{
-				Brokers: run.brokers, Input: testInput, Output: topic, DeadLetters: testDead, Settle: time.Second,
+				Brokers: run.brokers, Inputs: []string{testInput}, Output: topic, DeadLetters: testDead, WrongPartitionDead: true, Settle: time.Second,
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -466,9 +466,9 @@ func testRealHole(t *testing.T, crash bool, start func(m, c int64) int64, fresh 
 	if report.Deleted != unjudged || report.Results == 0 {
 		t.Errorf("%d deleted, want %d: %v", report.Deleted, unjudged, report)
 	}
-	for lane, left := range c.left {
-		if want := map[bool]candidates{false: 1, true: 2}[fresh]; left != want && len(c.x.lanes[lane].users()) > 0 {
-			t.Errorf("lane %d: candidates %b, want %b", lane, left, want)
+	for lane, l := range c.x.lanes {
+		if want := map[bool]candidates{false: 1, true: 2}[fresh]; l.left != want && len(l.users()) > 0 {
+			t.Errorf("lane %d: candidates %b, want %b", lane, l.left, want)
 		}
 	}
 }

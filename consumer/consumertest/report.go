@@ -31,7 +31,8 @@ type Report struct {
 	// StatesWrong counts users whose state is not what the model says, users that no input has, and lanes whose checkpoint
 	// is not at the end of the input.
 	StatesWrong int
-	// Problems describes the first 20 of the faults above.
+	// Problems describes the first 20 of the faults above. Of a user whose events come by several ways only the first wrong
+	// result is described: others may follow from it.
 	Problems []string
 }
 

@@ -42,17 +42,15 @@ func (w whence) String() string {
 
 // record compares one record of the output or of the dead letters.
 func (c *Checker) record(r *kgo.Record) {
-	at := whence{r: r, input: c.o.Input}
-	partition, offset, err := c.source(r)
+	at, err := c.source(r)
 	if err != nil {
-		c.report.problem(&c.report.Wrong, "wrong: %s/%d/%d: %v", r.Topic, r.Partition, r.Offset, err)
+		c.report.problem(&c.report.Wrong, "wrong: %s/%d/%d, key %q: %v", r.Topic, r.Partition, r.Offset, r.Key, err)
 		return
 	}
-	at.partition, at.offset = partition, offset
-	l := c.x.lane(partition)
+	l := c.x.lane(at.input, at.partition)
 	var e *expected
 	if l != nil {
-		e = l.at(offset)
+		e = l.at(at.offset)
 	}
 	if e == nil || e.outcome == outcomeNone {
 		c.report.problem(&c.report.Wrong, "wrong: %s: its source is no visible input record", at)
@@ -64,7 +62,7 @@ func (c *Checker) record(r *kgo.Record) {
 		return
 	}
 	isDead := r.Topic == c.o.DeadLetters
-	if isDead != (e.outcome == outcomeDead) || !isDead && e.outcome != outcomeResult && e.outcome != outcomeForked {
+	if isDead != (e.outcome == outcomeDead) || !isDead && e.outcome != outcomeResult && e.outcome != outcomeForked && e.outcome != outcomeOrdered {
 		c.report.problem(&c.report.Wrong, "wrong: %s: nothing of its kind is due in this topic: %q", at, r.Value)
 		return
 	}
@@ -75,7 +73,10 @@ func (c *Checker) record(r *kgo.Record) {
 	}
 	if !again {
 		e.flags |= flagFound
-		c.order(at)
+		c.order(at, l, e)
+		if e.outcome == outcomeOrdered {
+			c.judgeNext(at, l, e)
+		}
 	}
 	c.found(r, l, e, at, again)
 }
@@ -88,7 +89,10 @@ func (c *Checker) found(r *kgo.Record, l *lane, e *expected, at whence, again bo
 	} else {
 		err = c.result(r, l, e, at, again)
 	}
+	follows := err != nil && e.outcome == outcomeOrdered && c.ordered[e.user].firstWrong()
 	switch {
+	case follows:
+		c.report.Wrong++
 	case again && err == nil:
 		c.report.Repeated++
 	case again:
@@ -102,30 +106,39 @@ func (c *Checker) found(r *kgo.Record, l *lane, e *expected, at whence, again bo
 }
 
 // source reads the header that names the input record.
-func (c *Checker) source(r *kgo.Record) (partition int32, offset int64, err error) {
+func (c *Checker) source(r *kgo.Record) (whence, error) {
 	text, ok := header(r, headerSource)
 	if !ok {
-		return 0, 0, fmt.Errorf("header %s is missing: %q", headerSource, r.Value)
+		return whence{}, fmt.Errorf("header %s is missing: %q", headerSource, r.Value)
 	}
 	topic, rest, _ := bytes.Cut(text, []byte("/"))
 	p, rest, _ := bytes.Cut(rest, []byte("/"))
 	number, ok1 := plainNumber(p)
 	offset, ok2 := plainNumber(rest)
-	if string(topic) != c.o.Input || !ok1 || !ok2 || number > math.MaxInt32 {
-		return 0, 0, fmt.Errorf("header %s is %q, not %s/partition/offset", headerSource, text, c.o.Input)
+	lanes, ok3 := c.x.inputs[string(topic)]
+	if !ok3 || !ok1 || !ok2 || number > math.MaxInt32 {
+		return whence{}, fmt.Errorf("header %s is %q, not %s/partition/offset", headerSource, text, strings.Join(c.o.Inputs, " or "))
 	}
-	return int32(number), offset, nil
+	return whence{r: r, input: lanes[0].topic, partition: int32(number), offset: offset}, nil
 }
 
-// route is the way of records from an input partition to a partition of another topic; along it order is kept.
+// route is the way of records from an input partition to a partition of another topic; along it order is kept by those
+// that are in their users' own partition, and by dead letters.
 type route struct {
-	input int32
-	to    place
+	from *lane
+	to   place
 }
 
-// order checks that sources of one input partition follow each other in a partition of the output.
-func (c *Checker) order(at whence) {
-	way := route{at.partition, place{at.r.Topic, at.r.Partition}}
+// order checks that sources of one input partition follow each other in a partition of the output; those of forwarded
+// events, which may overtake each other, for each user.
+func (c *Checker) order(at whence, l *lane, e *expected) {
+	if e.is(flagForeign) {
+		if last, ok := c.ordered[e.user].follow(l, at.offset); !ok {
+			c.report.problem(&c.report.Disorder, "disorder: %s comes after that of offset %d", at, last)
+		}
+		return
+	}
+	way := route{l, place{at.r.Topic, at.r.Partition}}
 	last, seen := c.last[way]
 	if seen && at.offset < last {
 		c.report.problem(&c.report.Disorder, "disorder: %s comes after that of offset %d", at, last)
@@ -140,7 +153,7 @@ func (c *Checker) result(r *kgo.Record, l *lane, e *expected, at whence, again b
 	if !same(r.Key, c.scratch) {
 		return fmt.Errorf("key %q, not %q", r.Key, c.scratch)
 	}
-	if want := c.byOutput.of(r.Key); r.Partition != want {
+	if want := c.byOutput(r.Key); r.Partition != want {
 		return fmt.Errorf("partition %d, the key's is %d of %d", r.Partition, want, c.partitions[r.Topic])
 	}
 	digest, codes := maphash.Bytes(c.x.seed, r.Value), e.codes
@@ -160,6 +173,8 @@ func (c *Checker) result(r *kgo.Record, l *lane, e *expected, at whence, again b
 		}
 		f.found, f.where = i, at.String()
 		codes = f.options[i].codes
+	} else if digest != e.digest && e.outcome == outcomeOrdered {
+		return c.orderDiffers(r.Value, e, again)
 	} else if digest != e.digest {
 		return c.differs(r.Value, l, at)
 	}
@@ -246,7 +261,7 @@ func resultHeaders(r *kgo.Record, alert bool, t travel, left []string) error {
 
 // dead compares a dead letter with the record that it was.
 func (c *Checker) dead(r *kgo.Record, l *lane, offset int64, again bool) error {
-	input, err := l.letters[offset].record(c.o.Input, l.partition, offset)
+	input, err := l.letters[offset].record(l.topic, l.partition, offset)
 	if err != nil {
 		return err
 	}

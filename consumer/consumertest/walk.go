@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// walk judges the events of a lane in their order, under each of the lane's candidates at once. Pasts of a user that are
+// walk judges the events of a lane, other than those of ordered users, in their order, under each of the lane's candidates at once. Pasts of a user that are
 // equal are kept once, so that a hole costs little as soon as it is forgotten.
 type walk struct {
 	x       *expectation
@@ -51,9 +51,9 @@ func (w *walk) to(end int64, visit func(offset int64, e *expected, found []judge
 			continue
 		}
 		w.judged = w.judged[:0]
-		if e.is(flagEvent) && offset >= w.skipTo && (w.all || e.user == w.only) {
+		if e.is(flagEvent) && !e.is(flagOrdered) && offset >= w.skipTo && (w.all || e.user == w.only) {
 			if err := w.event(offset, e); err != nil {
-				return fmt.Errorf("%w: %s/%d/%d, user %d", err, w.x.o.Input, w.l.partition, offset, e.user)
+				return fmt.Errorf("%w: %s/%d/%d, user %d", err, w.l.topic, w.l.partition, offset, e.user)
 			}
 		}
 		visit(offset, e, w.judged)

@@ -392,7 +392,7 @@ func (r *run) problems() string {
 // check compares results, dead letters and states with the model.
 func (r *run) check(ctx context.Context, produced int) (consumertest.Report, error) {
 	c, err := consumertest.NewChecker(ctx, consumertest.CheckOptions{
-		Brokers: r.addrs, Input: input, Output: output, DeadLetters: dead, Minimal: r.settings.minimal,
+		Brokers: r.addrs, Inputs: []string{input}, Output: output, DeadLetters: dead, WrongPartitionDead: true, Minimal: r.settings.minimal,
 		AlertsOnly: r.settings.alertsOnly, Repeats: r.settings.guarantee == consumer.AtLeastOnce, Settle: 3 * time.Second,
 	})
 	if err != nil {
