@@ -29,7 +29,7 @@ func TestEngineInContainers(t *testing.T) {
 		t.Fatal(err)
 	}
 	report, err := consumertest.Check(t.Context(), consumertest.CheckOptions{
-		Brokers: []string{b.broker}, Inputs: []string{b.input}, Output: b.output, DeadLetters: b.dead, WrongPartitionDead: true,
+		Brokers: []string{b.broker}, Inputs: []string{b.input}, Output: b.output, DeadLetters: b.dead,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -31,7 +31,7 @@ func (m lastPolls) Run() int {
 	return code
 }
 
-// bench is a broker with three topics, and clients of it that share no code with the engine.
+// bench is a broker with four topics, and clients of it that share no code with the engine.
 type bench struct {
 	t      *testing.T
 	broker string
@@ -53,7 +53,7 @@ func newBench(t *testing.T, broker string, lanes int32) *bench {
 	b.client = b.newClient()
 	if err := consumertest.CreateTopics(t.Context(), []string{broker},
 		consumertest.TopicSpec{Name: b.input, Partitions: lanes}, consumertest.TopicSpec{Name: b.output, Partitions: lanes},
-		consumertest.TopicSpec{Name: b.dead, Partitions: lanes}); err != nil {
+		consumertest.TopicSpec{Name: b.dead, Partitions: lanes}, consumertest.TopicSpec{Name: b.group + ".rekey", Partitions: lanes}); err != nil {
 		t.Fatal(err)
 	}
 	return b

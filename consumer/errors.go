@@ -27,7 +27,7 @@ func classify(err error) class {
 	switch {
 	case err == nil, errors.As(err, new(*stopError)), errors.Is(err, errGeneration), errors.Is(err, errStalled), errors.Is(err, context.Canceled):
 		return again
-	case errors.Is(err, state.ErrEviction), errors.Is(err, state.ErrVersion), errors.Is(err, state.ErrTopology), errors.As(err, &access), errors.Is(err, errRecreated), errors.Is(err, errPartitions):
+	case errors.Is(err, state.ErrEviction), errors.Is(err, state.ErrVersion), errors.Is(err, state.ErrTopology), errors.As(err, &access), errors.Is(err, errRecreated):
 		return fatal // the operator's to mend
 	case errors.Is(err, state.ErrCorrupt), errors.Is(err, state.ErrPending), errors.Is(err, errTag), errors.Is(err, errOrder):
 		return fatal // a broken invariant: nothing judged on it may go out

@@ -90,7 +90,7 @@ func TestEngineFaultPerRequest(t *testing.T) {
 			}
 			waitReady(t, e)
 			report, err := consumertest.Check(t.Context(), consumertest.CheckOptions{
-				Brokers: []string{b.broker}, Inputs: []string{b.input}, Output: b.output, DeadLetters: b.dead, WrongPartitionDead: true, Settle: 10 * time.Second,
+				Brokers: []string{b.broker}, Inputs: []string{b.input}, Output: b.output, DeadLetters: b.dead, Settle: 10 * time.Second,
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -216,7 +216,7 @@ func testKafkaAway(t *testing.T, b *bench) {
 	send(100)
 	way.cut(false)
 	report, err := consumertest.Check(t.Context(), consumertest.CheckOptions{
-		Brokers: []string{b.broker}, Inputs: []string{b.input}, Output: b.output, DeadLetters: b.dead, WrongPartitionDead: true, Settle: 25 * time.Second,
+		Brokers: []string{b.broker}, Inputs: []string{b.input}, Output: b.output, DeadLetters: b.dead, Settle: 25 * time.Second,
 	})
 	if err != nil {
 		t.Fatal(err)

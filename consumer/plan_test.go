@@ -204,10 +204,14 @@ func TestLayoutText(t *testing.T) {
 	if back, err := parseLayout(l.String()); err != nil || back != l {
 		t.Fatalf("%v, %v", back, err)
 	}
-	if back, ours := parseCommitMetadata(l.commitMetadata(42)); !ours || back != (mark{l, 42}) {
+	if back, ours := parseCommitMetadata(l.commitMetadata(42)); !ours || back != (mark{l, 42, 42}) {
 		t.Fatalf("%v, %v", back, ours)
 	}
-	for _, text := range []string{"", "x", "lapwing/1 layout=", "lapwing/1 layout=a.b.c offset=1", "lapwing/2 layout=" + l.String() + " offset=1",
+	quiet := mark{l, 42, 40}
+	if back, ours := parseCommitMetadata(quiet.String()); !ours || back != quiet {
+		t.Fatalf("%v, %v", back, ours)
+	}
+	for _, text := range []string{"", "x", "lapwing/1 layout=", quiet.String() + "x", "lapwing/1 layout=" + l.String() + " offset=1 at=", "lapwing/1 layout=a.b.c offset=1", "lapwing/2 layout=" + l.String() + " offset=1",
 		"lapwing/1 layout=" + l.String(), "lapwing/1 layout=" + l.String() + " offset=", "lapwing/1 layout=" + l.String() + " offset=1 x"} {
 		if _, ours := parseCommitMetadata(text); ours {
 			t.Errorf("%q taken as Lapwing's", text)

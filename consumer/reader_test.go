@@ -11,7 +11,7 @@ import (
 func TestChunkKeepsNullAndEmpty(t *testing.T) {
 	tn := idleTenure(t, idleEngine(t, 1), 0)
 	c := &chunk{records: []record{{}}}
-	tn.reader.decode(c, &c.records[0], &wire.Record{Key: nil, Value: []byte{}})
+	tn.readers[0].decode(c, &c.records[0], &wire.Record{Key: nil, Value: []byte{}})
 	x := c.records[0].extra
 	if x == nil || x.refusal == nil {
 		t.Fatal("an empty value is no dead letter")

@@ -103,9 +103,15 @@ func (g *generation) plan(ctx context.Context, lane int32, fence state.Lane, com
 			return lanePlan{}, fmt.Errorf("bounds of %s/%d: %w", s.topic, lane, err)
 		}
 		found = append(found, f)
-	}
-	if err := g.checkLayout(ctx, found[0]); err != nil {
-		return lanePlan{}, err
+		if i > 0 {
+			continue
+		}
+		if err := g.checkLayout(ctx, f); err != nil {
+			return lanePlan{}, err
+		}
+		if err := e.rekeyTooSmall(); err != nil {
+			return lanePlan{}, err
+		}
 	}
 	l, err := decideLane(found, e.options.OnReset, e.options.OnDataLoss)
 	if err != nil {

@@ -20,6 +20,7 @@ import (
 type topicFacts struct {
 	inputID              [16]byte
 	lanes, outputs, dead int32 // partition counts
+	rekeys               int32
 }
 
 // prepare waits until Kafka and Redis answer and every topic is there, and fills in topics, layout and limits. Only
@@ -124,21 +125,30 @@ func (e *Engine) findTopics(ctx context.Context) error {
 	}
 	e.sources = []source{{topic: o.Input, id: found[0].ID}}
 	if len(found) > 3 {
-		if found[3].Partitions != found[0].Partitions {
-			return fmt.Errorf("topic %s has %d partitions and %s has %d: they must be as many, since a lane reads the same partition of both: %w",
-				rekey, found[3].Partitions, o.Input, found[0].Partitions, errPartitions)
-		}
 		e.sources = append(e.sources, source{topic: rekey, id: found[3].ID, rekey: true})
 	}
 	e.topics = topicFacts{inputID: found[0].ID, lanes: found[0].Partitions, outputs: found[1].Partitions, dead: found[2].Partitions}
+	if len(found) > 3 {
+		e.topics.rekeys = found[3].Partitions
+	}
 	e.layout = newLayout(o.Input, e.topics.inputID, e.topics.lanes, o.settingsText())
 	e.outputFollowsLane = o.Partitioner == contract.Murmur2 && e.topics.outputs == e.topics.lanes
 	e.identify()
 	return e.readLimits(ctx)
 }
 
-// errPartitions ends the engine: somebody has to make the topics fit.
-var errPartitions = errors.New("partition counts differ")
+// rekeyTooSmall stops lanes that have no partition of the rekey topic.
+func (e *Engine) rekeyTooSmall() error {
+	if e.topics.rekeys >= e.topics.lanes || len(e.sources) < 2 {
+		return nil
+	}
+	topic := e.options.rekeyTopic()
+	return &stopError{
+		cause:  causePartitions,
+		what:   fmt.Sprintf("topic %s has %d partitions, the input has %d: a lane reads the same partition of both", topic, e.topics.rekeys, e.topics.lanes),
+		remedy: fmt.Sprintf("kafka-topics --alter --topic %s --partitions %d, then start the engine again", topic, e.topics.lanes),
+	}
+}
 
 // errRecreated ends the engine: what it holds belongs to a topic that is gone. A new start begins the new one.
 var errRecreated = errors.New("the input topic was deleted and made again while the engine ran: what it knows does not fit the new one; " +

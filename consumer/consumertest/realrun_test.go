@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -330,7 +331,7 @@ func TestCheckFindsWrongStates(t *testing.T) {
 				t.Fatal(err)
 			}
 			names := fmt.Sprintf("state: user %d of %s/%d: ", user, testInput, lane)
-			if changed != checkpoint {
+			if !reflect.DeepEqual(changed, checkpoint) {
 				names = fmt.Sprintf("state: %s/%d: ", testInput, lane)
 			}
 			if report.StatesWrong != 1 || len(report.Problems) != 1 || !strings.HasPrefix(report.Problems[0], names) || !strings.Contains(report.Problems[0], tc.says) {

@@ -51,7 +51,8 @@ func newRig(ctx context.Context, tb testing.TB, o Options) *rig {
 	create, cancel := context.WithTimeout(ctx, clusterTimeout)
 	defer cancel()
 	if err := consumertest.CreateTopics(create, r.cluster.Addrs(), consumertest.TopicSpec{Name: r.input, Partitions: lanes},
-		consumertest.TopicSpec{Name: r.output, Partitions: lanes}, consumertest.TopicSpec{Name: r.dead, Partitions: max(lanes/2, 1)}); err != nil {
+		consumertest.TopicSpec{Name: r.output, Partitions: lanes}, consumertest.TopicSpec{Name: r.dead, Partitions: max(lanes/2, 1)},
+		consumertest.TopicSpec{Name: r.group + ".rekey", Partitions: lanes}); err != nil {
 		tb.Fatal(err)
 	}
 	for i := range o.Members {

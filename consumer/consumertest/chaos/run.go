@@ -30,7 +30,7 @@ func Run(ctx context.Context, tb testing.TB, o Options) Result {
 	}
 	r := newRig(ctx, tb, o)
 	r.checker, err = consumertest.NewChecker(ctx, consumertest.CheckOptions{
-		Brokers: r.cluster.Addrs(), Inputs: []string{r.input}, Output: r.output, DeadLetters: r.dead, WrongPartitionDead: true,
+		Brokers: r.cluster.Addrs(), Inputs: []string{r.input}, Output: r.output, DeadLetters: r.dead,
 	})
 	if err != nil {
 		tb.Fatal(err)

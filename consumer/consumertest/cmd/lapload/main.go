@@ -164,7 +164,7 @@ func latency(ctx context.Context, o options) error {
 func check(ctx context.Context, o options) error {
 	start := time.Now()
 	report, err := consumertest.Check(ctx, consumertest.CheckOptions{
-		Brokers: o.brokerList(), Inputs: []string{o.input}, Output: o.output, DeadLetters: o.dead, WrongPartitionDead: true,
+		Brokers: o.brokerList(), Inputs: []string{o.input}, Output: o.output, DeadLetters: o.dead,
 		Minimal: o.minimal, AlertsOnly: o.alerts, Repeats: o.repeats,
 	})
 	if err != nil {
