@@ -85,14 +85,23 @@ func MeasureThroughput(ctx context.Context, o ThroughputOptions) (Throughput, er
 	}
 }
 
-// Lag returns how many offsets of a topic a group has not committed yet.
-func Lag(ctx context.Context, brokers []string, group, topic string) (int64, error) {
+// Lag returns how many offsets of topics a group has not committed yet. They are asked for in their order: where one's
+// records come of the one before, 0 means that nothing is left.
+func Lag(ctx context.Context, brokers []string, group string, topics ...string) (int64, error) {
 	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
 	if err != nil {
 		return 0, fmt.Errorf("consumertest: client of %v: %w", brokers, err)
 	}
 	defer client.Close()
-	return lagOf(ctx, kadm.NewClient(client), group, topic)
+	var sum int64
+	for _, topic := range topics {
+		lag, err := lagOf(ctx, kadm.NewClient(client), group, topic)
+		if err != nil {
+			return 0, err
+		}
+		sum += lag
+	}
+	return sum, nil
 }
 
 // Committed returns the sum of the offsets that a group has committed for a topic.

@@ -130,7 +130,7 @@ func (r *rig) drain(ctx context.Context) {
 	defer cancel()
 	r.logf("load and faults have ended")
 	for {
-		lag, err := consumertest.Lag(ctx, r.cluster.Addrs(), r.group, r.input)
+		lag, err := consumertest.Lag(ctx, r.cluster.Addrs(), r.group, r.input, r.group+".rekey")
 		if err == nil && lag == 0 {
 			r.logf("all is judged")
 			return

@@ -316,22 +316,27 @@ func (r *run) drained(ctx context.Context) error {
 
 // progress returns the sum of the committed offsets, and how much of the input is beyond them.
 func (r *run) progress(ctx context.Context) (committed, left int64, err error) {
-	ends, err := r.admin.ListCommittedOffsets(ctx, input)
-	if err == nil {
-		err = ends.Error()
+	for _, topic := range []string{input, group + ".rekey"} { // in this order: the second is fed from the first
+		ends, err := r.admin.ListCommittedOffsets(ctx, topic)
+		if err == nil {
+			err = ends.Error()
+		}
+		if err != nil {
+			return 0, 0, err
+		}
+		offsets, err := r.admin.FetchOffsetsForTopics(ctx, group, topic)
+		if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
+			return 0, 0, err
+		}
+		if topic != input && r.settings.lanes == 1 {
+			break // it is not read
+		}
+		ends.Each(func(end kadm.ListedOffset) {
+			at, _ := offsets.Lookup(topic, end.Partition)
+			committed += max(at.At, 0)
+			left += end.Offset - max(at.At, 0)
+		})
 	}
-	if err != nil {
-		return 0, 0, err
-	}
-	offsets, err := r.admin.FetchOffsetsForTopics(ctx, group, input)
-	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
-		return 0, 0, err
-	}
-	ends.Each(func(end kadm.ListedOffset) {
-		at, _ := offsets.Lookup(input, end.Partition)
-		committed += max(at.At, 0)
-		left += end.Offset - max(at.At, 0)
-	})
 	return committed, left, nil
 }
 
