@@ -29,6 +29,7 @@ type cli struct {
 	Dev     devCmd     `cmd:"" help:"Run everything in one process, in memory."`
 	Gateway gatewayCmd `cmd:"" help:"Serve POST /event in front of the engines."`
 	Check   checkCmd   `cmd:"" help:"List all problems of a configuration and its rules."`
+	Doctor  doctorCmd  `cmd:"" help:"Connect, and say what is right and what is wrong."`
 	Eval    evalCmd    `cmd:"" help:"Judge events from a file or standard input, without any service."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }

@@ -46,7 +46,7 @@ func TestUsage(t *testing.T) {
 }
 
 func TestHelp(t *testing.T) {
-	for _, args := range [][]string{{"--help"}, {"eval", "--help"}, {"check", "-h"}, {"version", "--help"}} {
+	for _, args := range [][]string{{"--help"}, {"eval", "--help"}, {"check", "-h"}, {"doctor", "--help"}, {"version", "--help"}} {
 		code, stdout, stderr := lapwing(t, "", args...)
 		if code != exitOK || !strings.HasPrefix(stdout, "Usage: lapwing") || stderr != "" {
 			t.Errorf("%v: exit code %d, stdout %q, stderr %q; want 0 and the usage", args, code, stdout, stderr)
