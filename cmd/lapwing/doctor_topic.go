@@ -94,9 +94,6 @@ func (d *doctor) unreadableTopic(t *wire.Topic) {
 	l, remedy := levelFail, wire.Hint(t.Err)
 	if errors.Is(t.Err, kafka.TopicAuthorizationFailed) {
 		remedy = d.aclCommand(d.needs(t.Name)[0].String(), "--topic "+t.Name)
-		if t.Name == d.rekeyTopic() { // as long as nothing is forwarded, nobody needs it
-			l = levelWarn
-		}
 	}
 	d.add(l, checkTopic, "topic "+t.Name, causeOf(t.Err), remedy)
 }
@@ -183,9 +180,12 @@ func (d *doctor) missingTopic(name string) {
 	case internal(name):
 		d.note(checkTopic, subject, "does not exist yet; Kafka makes it when the first group or transaction begins",
 			"for a cluster set offsets.topic.replication.factor and transaction.state.log.replication.factor to 3 before")
+	case name == d.rekeyTopic() && d.lanes() == 1:
+		// No record can be in another partition than its user's.
+	case name == d.rekeyTopic() && k.CreateTopics:
+		d.note(checkTopic, subject, "does not exist; lapwing run makes it, since kafka.create_topics is true", "")
 	case name == d.rekeyTopic():
-		// Where records are forwarded, the findings about them say that it is needed.
-		d.note(checkTopic, subject, "does not exist; records that are in another partition than their user's are forwarded to it", d.rekeyRemedy())
+		d.fail(checkTopic, subject, "does not exist; records that are in another partition than their user's are forwarded to it", d.rekeyRemedy())
 	case k.CreateTopics && int(k.Replication) > len(d.cluster.Brokers):
 		d.fail(checkTopic, subject, fmt.Sprintf("does not exist, and cannot be made with %d replicas on %s", k.Replication, plural(int64(len(d.cluster.Brokers)), "broker")),
 			"set kafka.replication to at most the number of brokers")
@@ -201,11 +201,15 @@ func (d *doctor) rekeyRemedy() string {
 	if d.config.Kafka.CreateTopics {
 		return "lapwing run makes it, since kafka.create_topics is true"
 	}
-	partitions := d.config.Kafka.Partitions
+	return "make it: " + d.createCommand(d.rekeyTopic(), d.lanes())
+}
+
+// lanes returns the partition count of the input, as it is or as lapwing run would make it.
+func (d *doctor) lanes() int32 {
 	if t := d.topicOf(d.config.Kafka.Input[0]); t != nil {
-		partitions = t.Partitions
+		return t.Partitions
 	}
-	return "make it: " + d.createCommand(d.rekeyTopic(), partitions)
+	return d.config.Kafka.Partitions
 }
 
 // topicOf returns the description of a topic that is there, nil of any other.

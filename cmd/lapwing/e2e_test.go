@@ -201,7 +201,7 @@ func (s *system) drainBelow(lagMax int64, timeout time.Duration) {
 	s.t.Helper()
 	ctx := s.context(timeout)
 	for {
-		lag, err := consumertest.Lag(ctx, s.brokers(), s.group, s.input)
+		lag, err := consumertest.Lag(ctx, s.brokers(), s.group, s.input, s.rekey())
 		if err == nil && lag <= lagMax {
 			return
 		}

@@ -31,7 +31,7 @@ type Input struct {
 	Value   []byte // nil: a tombstone
 	Headers []kgo.RecordHeader
 	// Shift moves the record so many partitions on from the one that its key names; above 0 only where an event belongs
-	// into another partition (the reason wrong_partition), which a topic of one partition cannot show.
+	// into another partition (strays, the reason wrong_partition), which a topic of one partition cannot show.
 	Shift int
 	// Draw chooses the partition of a record without key.
 	Draw uint32
@@ -52,6 +52,7 @@ type EventOptions struct {
 	LatenessMax int64
 	Bad         float64  // share of records that are no events
 	Reasons     []string // that bad records are drawn from; empty: all of BadReasons
+	Strays      float64  // share of events in another partition than their user's
 	Tombstones  float64  // share of null values
 	Headers     float64  // share of events with a request id, a traceparent and a header of their own
 }
@@ -109,11 +110,18 @@ func (g *Generator) Next() Input {
 		return Input{Kind: KindTombstone, Key: g.userKey(user)}
 	}
 	in := g.event(user)
+	if g.o.Strays > 0 && g.rng.Float64() < g.o.Strays {
+		in.Shift = 1 + g.rng.IntN(straysShiftMax)
+	}
 	if g.o.Headers > 0 && g.rng.Float64() < g.o.Headers {
 		in.Headers = g.headers()
 	}
 	return in
 }
+
+// straysShiftMax is how many partitions a stray is moved on, at most. Where that is a multiple of the partition count it is
+// in its own.
+const straysShiftMax = 12
 
 func (g *Generator) user() int64 {
 	if g.zipf != nil {

@@ -2,10 +2,14 @@ package chaos
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/lapwing/lapwing/consumer/consumertest"
+	"github.com/lapwing/lapwing/consumer/contract"
 )
 
 // Options configures a run. The zero value of a field stands for its default.
@@ -18,6 +22,9 @@ type Options struct {
 	Members  int           // engines from beginning to end; 0: 3
 	Users    int           // distinct; 0: 20,000
 	Lanes    int           // partitions of the input and the output; 0: 6
+	// Strays is the share of events in another partition than their user's, which are forwarded. With any the fault "delete"
+	// is not among all: what a user's events of two sources were before a hole cannot be told from the output.
+	Strays float64
 	// Warm is how long the load goes on before the first fault: the engines have met their users then. 0: 2 s, after which
 	// all of them have been at work.
 	Warm time.Duration
@@ -55,6 +62,15 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// events is the load.
+func (o Options) events() consumertest.EventOptions {
+	e := consumertest.EventOptions{Seed: o.Seed, Users: o.Users, Bad: 0.01, Strays: o.Strays, Tombstones: 0.005, Headers: 0.05}
+	if o.Strays == 0 { // not one, see Strays
+		e.Reasons = slices.DeleteFunc(consumertest.BadReasons(), func(r string) bool { return r == string(contract.ReasonWrongPartition) })
+	}
+	return e
+}
+
 // faults returns the faults that the options name, in the order of the catalogue.
 func (o Options) faults() ([]*fault, error) {
 	for _, name := range o.Faults {
@@ -71,7 +87,7 @@ func (o Options) faults() ([]*fault, error) {
 	}
 	var chosen []*fault
 	for _, f := range catalogue {
-		all := slices.Contains(o.Faults, "all") && o.Brokers >= f.brokersMin
+		all := slices.Contains(o.Faults, "all") && o.Brokers >= f.brokersMin && (o.Strays == 0 || f.track != trackData)
 		if all || slices.Contains(o.Faults, f.name) {
 			chosen = append(chosen, f)
 		}
@@ -85,6 +101,10 @@ func (o Options) validate() error {
 		return fmt.Errorf("chaos: %d brokers; 1 or 3 are possible", o.Brokers)
 	case o.Rate < 1 || o.Members < 1 || o.Users < 1 || o.Lanes < 1:
 		return fmt.Errorf("chaos: rate %d, members %d, users %d and lanes %d must be above 0", o.Rate, o.Members, o.Users, o.Lanes)
+	case o.Strays < 0 || o.Strays > 1:
+		return fmt.Errorf("chaos: a share of %v strays is not within 0..1", o.Strays)
+	case o.Strays > 0 && slices.Contains(o.Faults, "delete"):
+		return errors.New("chaos: the fault delete is checked without strays only")
 	case o.Duration < time.Second:
 		return fmt.Errorf("chaos: a duration of %v is below 1s", o.Duration)
 	}

@@ -77,7 +77,7 @@ func (r *rig) underLoad(ctx context.Context, plan [tracks][]step) []doneStep {
 	var feeding, breaking sync.WaitGroup
 	feeding.Go(func() {
 		n, err := consumertest.Produce(load, consumertest.ProduceOptions{Brokers: r.cluster.Addrs(), Topic: r.input, PerSecond: r.o.Rate},
-			consumertest.NewGenerator(consumertest.EventOptions{Seed: r.o.Seed, Users: r.o.Users, Bad: 0.01, Tombstones: 0.005, Headers: 0.05}))
+			consumertest.NewGenerator(r.o.events()))
 		if err != nil {
 			r.tb.Errorf("chaos: the load failed after %d records: %v", n, err)
 		}

@@ -36,6 +36,7 @@ func run(args []string) int {
 	flags.IntVar(&o.Members, "members", 3, "engines that run from beginning to end; one more joins and leaves")
 	flags.IntVar(&o.Users, "users", 20_000, "distinct users")
 	flags.IntVar(&o.Lanes, "partitions", 6, "of the input")
+	flags.Float64Var(&o.Strays, "strays", 0, "share of events in another partition than their user's; without the fault delete")
 	flags.DurationVar(&o.Warm, "warm", 0, "load before the first fault; 0: 2s")
 	flags.DurationVar(&o.Hold, "hold", 0, "how long each fault lasts; 0: drawn by the seed")
 	flags.DurationVar(&o.Gap, "gap", 0, "pause between two faults of a kind; 0: drawn by the seed")
@@ -71,6 +72,9 @@ func run(args []string) int {
 func repeat(o chaos.Options, faults string) string {
 	text := fmt.Sprintf("--seed %d --duration %v --rate %d --faults %s --brokers %d --members %d --users %d --partitions %d",
 		o.Seed, o.Duration, o.Rate, faults, o.Brokers, o.Members, o.Users, o.Lanes)
+	if o.Strays > 0 {
+		text += fmt.Sprintf(" --strays %v", o.Strays)
+	}
 	if o.Warm > 0 {
 		text += fmt.Sprintf(" --warm %v", o.Warm)
 	}

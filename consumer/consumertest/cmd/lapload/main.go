@@ -87,7 +87,8 @@ func (o *options) brokerList() []string { return strings.Split(o.brokers, ",") }
 func topics(ctx context.Context, o options) error {
 	n := int32(o.partitions)
 	return consumertest.CreateTopics(ctx, o.brokerList(), consumertest.TopicSpec{Name: o.input, Partitions: n},
-		consumertest.TopicSpec{Name: o.output, Partitions: n}, consumertest.TopicSpec{Name: o.dead, Partitions: n})
+		consumertest.TopicSpec{Name: o.output, Partitions: n}, consumertest.TopicSpec{Name: o.dead, Partitions: n},
+		consumertest.TopicSpec{Name: o.group + ".rekey", Partitions: n})
 }
 
 func produce(ctx context.Context, o options) error {
@@ -141,7 +142,7 @@ func measure(ctx context.Context, o options) error {
 }
 
 func lag(ctx context.Context, o options) error {
-	n, err := consumertest.Lag(ctx, o.brokerList(), o.group, o.input)
+	n, err := consumertest.Lag(ctx, o.brokerList(), o.group, o.input, o.group+".rekey")
 	if err == nil {
 		fmt.Println(n)
 	}
