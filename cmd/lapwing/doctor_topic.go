@@ -320,14 +320,9 @@ func (d *doctor) partitionCounts() {
 				plural(int64(t.Partitions), "partition"), most.Name, most.Partitions), alter(t, most.Partitions))
 		}
 	}
-	switch rekey := d.topics[d.rekeyTopic()]; {
-	case rekey == nil || rekey.Partitions == most.Partitions:
-	case rekey.Partitions < most.Partitions:
+	if rekey := d.topics[d.rekeyTopic()]; rekey != nil && rekey.Partitions < most.Partitions {
 		d.fail(checkPartitions, "topic "+rekey.Name, fmt.Sprintf("has %s, but the input has %d; it must have as many",
 			plural(int64(rekey.Partitions), "partition"), most.Partitions), alter(rekey, most.Partitions))
-	default:
-		d.fail(checkPartitions, "topic "+rekey.Name, fmt.Sprintf("has %s, but the input has %d; it must have as many, and cannot shrink",
-			plural(int64(rekey.Partitions), "partition"), most.Partitions), "grow the input, or stop all members cleanly, delete the topic and make it again")
 	}
 }
 
