@@ -37,6 +37,7 @@ type Engine struct {
 	inputSeen         inputSeen
 	outputFollowsLane bool // a user's result goes to the partition of its lane
 	limits            *limits
+	fit               fit
 
 	// Set at the start of a generation, before its lanes start: each lane's share.
 	dirtyMax, cacheMax int

@@ -304,6 +304,9 @@ func (r *reader) decode(c *chunk, out *record, rec *wire.Record) {
 	refusal := r.decoder.Decode(rec.Value, timeMillis, &out.event)
 	if refusal == nil {
 		lane := r.laneOf(&out.event)
+		if !r.source.rekey && len(r.engine.sources) > 1 && !r.engine.fit.over.Load() {
+			r.engine.fit.note(r.engine, r.lane, rec.Key, lane != r.lane)
+		}
 		switch {
 		case lane == r.lane:
 			out.event.AmountText = c.keep(out.event.AmountText)

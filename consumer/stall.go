@@ -227,7 +227,10 @@ func (w *watch) stalled(l *watched, what string, still time.Duration) stall {
 	case t != nil:
 		p := &t.progress
 		s.committed, s.position = p.committed.Load(), p.position.Load()
-		s.doing = fmt.Sprintf("reader: %s; judge: %s; flusher: %s; ", p.readers[0].stage(), p.judge.stage(), p.flushing.stage())
+		if len(t.readers) > 1 {
+			s.doing = fmt.Sprintf("reader of %s: %s; ", t.readers[1].source.topic, p.readers[1].stage())
+		}
+		s.doing += fmt.Sprintf("reader: %s; judge: %s; flusher: %s; ", p.readers[0].stage(), p.judge.stage(), p.flushing.stage())
 	case l.cancel == nil && l.generation.Err() != nil:
 		s.doing = "is handed over, or waits for the other lanes; "
 	default:

@@ -96,10 +96,10 @@ func newTenure(e *Engine, lane int32, wake func(), fence state.Lane, p lanePlan,
 			t.lastSource = -1
 		}
 	}
-	t.progress.committed.Store(p.judgeFrom)
 	t.progress.position.Store(p.replayFrom)
 	t.open.reset(t.judgeFroms...)
 	t.open.quiet = t.quiet
+	t.progress.committed.Store(t.reported())
 	return t
 }
 
