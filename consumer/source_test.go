@@ -1,12 +1,16 @@
 package consumer
 
 import (
+	"bytes"
+	"log/slog"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/lapwing/lapwing/consumer/contract"
 	"github.com/lapwing/lapwing/consumer/wire"
+	"github.com/lapwing/lapwing/state"
 )
 
 // TestBoundaryText writes boundaries and reads them back, and refuses everything else.
@@ -120,5 +124,58 @@ func TestForward(t *testing.T) {
 	}
 	if p.records() != 1 {
 		t.Errorf("%d records, want 1", p.records())
+	}
+}
+
+// TestQuietIsNoLag starts a lane behind whose last copy only boundaries and markers stand: to the watch it has nothing to do.
+func TestQuietIsNoLag(t *testing.T) {
+	e := idleEngine(t, 2)
+	e.sources = []source{{topic: "events"}, {topic: "lapwing.rekey", rekey: true}}
+	fence, err := e.options.Store.Claim(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := lanePlan{sources: []sourcePlan{{plan: plan{judgeFrom: 100}}, {plan: plan{judgeFrom: 9}, quiet: 12}}}
+	p.sum()
+	tn := newTenure(e, 0, func() {}, fence, p, state.Checkpoint{Layout: "a.2.b", Incarnation: 1})
+	if n := tn.progress.committed.Load(); n != 112 || tn.committedOffset() != 109 {
+		t.Errorf("committed %d, with what is quiet behind it %d, want 109 and 112", tn.committedOffset(), n)
+	}
+}
+
+// TestFit counts what the records fit and says it once.
+func TestFit(t *testing.T) {
+	key := func(user int64) []byte { return strconv.AppendInt(nil, user, 10) }
+	for name, c := range map[string]struct {
+		by   contract.Partitioner
+		keys bool
+		want string // "": nothing is said
+	}{
+		"the configured one": {by: contract.Murmur2, keys: true},
+		"another":            {by: contract.CRC32, keys: true, want: "kafka.partitioner: crc32 would spare forwarding"},
+		"no keys":            {by: contract.CRC32, want: "are forwarded"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := idleEngine(t, 6)
+			var log bytes.Buffer
+			e.log = slog.New(slog.NewTextHandler(&log, nil))
+			for user := range int64(fitRecords + 100) {
+				lane := c.by.UserPartition(user, 6)
+				k := key(user)
+				if !c.keys {
+					k = nil
+				}
+				e.fit.note(e, lane, k, contract.Murmur2.UserPartition(user, 6) != lane)
+			}
+			switch text := log.String(); {
+			case c.want == "" && text != "":
+				t.Errorf("it says %q", text)
+			case strings.Count(text, "\n") > 1 || !strings.Contains(text, c.want):
+				t.Errorf("it says %q, want one line with %q", text, c.want)
+			}
+			if e.fit.events != fitRecords {
+				t.Errorf("%d events counted", e.fit.events)
+			}
+		})
 	}
 }
