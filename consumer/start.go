@@ -160,9 +160,9 @@ func (g *generation) open(ctx context.Context, lane int32, fence state.Lane, p l
 	commit := func() error {
 		var offsets []wire.TopicOffsets
 		for i, s := range e.sources {
-			at := p.sources[i].judgeFrom
+			m := mark{layout: e.layout, offset: max(p.sources[i].judgeFrom, p.sources[i].quiet), at: p.sources[i].judgeFrom}
 			offsets = append(offsets, wire.TopicOffsets{Topic: s.topic, Partitions: map[int32]wire.OffsetMeta{
-				lane: {Offset: at, Metadata: e.layout.commitMetadata(at)}}})
+				lane: {Offset: m.offset, Metadata: m.String()}}})
 		}
 		return e.call(ctx, func(ctx context.Context) error { return e.options.Client.CommitOffsets(ctx, g.member, offsets...) })
 	}
