@@ -17,10 +17,10 @@ var errOrder = errors.New("consumer: the order of judging cannot be told")
 // stand from the replay's place in the rekey topic on: a parcel is written after what it has judged was read.
 func (t *tenure) readOrder(ctx context.Context) error {
 	defer close(t.order)
-	last := len(t.at) - 1
+	last := len(t.readers) - 1
 	offset := t.plan.sources[last].readFrom
 	end := t.plan.rekeyEnd // of what was written, and not only committed: others' open transactions may hide ours
-	if t.position >= t.plan.judgeFrom || len(t.at) < 2 {
+	if t.plan.replayFrom >= t.plan.judgeFrom || last == 0 {
 		return nil
 	}
 	fetcher := t.readers[last].newFetcher()
@@ -30,7 +30,7 @@ func (t *tenure) readOrder(ctx context.Context) error {
 		found = found[:0]
 		call, cancel := context.WithTimeout(ctx, t.engine.options.FetchWaitMax+t.engine.options.RequestTimeout)
 		next, err := fetcher.Fetch(call, offset, func(rec *wire.Record) error {
-			if b, ok := asBoundary(rec, len(t.at)); ok {
+			if b, ok := asBoundary(rec, len(t.readers)); ok {
 				found = append(found, b)
 			}
 			return nil
