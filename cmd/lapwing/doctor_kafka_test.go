@@ -140,6 +140,12 @@ func java() kafka.Balancer { return kafka.Murmur2Balancer{} }
 func TestDoctorHealthy(t *testing.T) {
 	p := newPatient(t, nil)
 	p.produce(400, java(), nil)
+	// On a new broker nobody has committed anything, which is another finding.
+	offsets := kadm.Offsets{}
+	offsets.Add(kadm.Offset{Topic: p.input, Partition: 0, At: 1, LeaderEpoch: -1})
+	if err := p.admin().CommitAllOffsets(p.context(), p.group+".other", offsets); err != nil {
+		t.Fatal(err)
+	}
 	g := p.examine()
 	g.only(levelFail)
 	g.only(levelWarn)
