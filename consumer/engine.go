@@ -152,11 +152,14 @@ func (e *Engine) join(ctx context.Context, group *kafka.ConsumerGroup, lanes *ba
 			continue
 		}
 		e.metrics.generations.Inc()
-		e.health.clear("group")
 		g := &generation{engine: e, member: wire.Member{Group: gen.GroupID, Generation: gen.ID, ID: gen.MemberID}}
 		for _, a := range gen.Assignments[e.options.Input] {
 			g.lanes = append(g.lanes, int32(a.ID))
 		}
+		for _, lane := range g.lanes {
+			e.health.set(laneSubject(lane), "starting")
+		}
+		e.health.clear("group") // after it: in between nothing would stand against being ready
 		lanes.remember(gen.ID, g.lanes)
 		e.log.Info("generation", "generation", gen.ID, "lanes", g.lanes, "transactional_id", e.transactionalID)
 		gen.Start(func(ctx context.Context) {
