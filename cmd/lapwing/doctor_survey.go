@@ -194,7 +194,7 @@ func (d *doctor) surveyedTimes(subject string, s *survey, timestamps string) {
 }
 
 func (d *doctor) surveyedKeys(subject string, s *survey) {
-	const remedy = "let the producers key records by user_id as decimal text; until then such records are forwarded to their user's partition, which costs throughput"
+	const remedy = "let the producers key records by user_id as decimal text; until then those in another partition than their user's become dead letters (wrong_partition)"
 	if s.events == 0 {
 		return
 	}
@@ -249,6 +249,6 @@ func (d *doctor) surveyedPartitioner(subject string, s *survey) {
 				l = levelFail
 			}
 		}
-		d.add(l, checkPartitioner, subject, fmt.Sprintf("%s of the events are in another partition than their user's by %s, and are forwarded to %s", share(s.misplaced, s.events), configured, d.rekeyTopic()), remedy)
+		d.add(l, checkPartitioner, subject, fmt.Sprintf("%s of the events are in another partition than their user's by %s, and become dead letters (wrong_partition): this version does not forward them to %s yet", share(s.misplaced, s.events), configured, d.rekeyTopic()), remedy)
 	}
 }

@@ -185,7 +185,7 @@ func (d *doctor) missingTopic(name string) {
 			"for a cluster set offsets.topic.replication.factor and transaction.state.log.replication.factor to 3 before")
 	case name == d.rekeyTopic():
 		// Where records are forwarded, the findings about them say that it is needed.
-		d.note(checkTopic, subject, "does not exist; records that are in another partition than their user's are forwarded to it", d.rekeyRemedy())
+		d.note(checkTopic, subject, "does not exist; a version that forwards records of another partition than their user's will need it, this one does not", d.rekeyRemedy())
 	case k.CreateTopics && int(k.Replication) > len(d.cluster.Brokers):
 		d.fail(checkTopic, subject, fmt.Sprintf("does not exist, and cannot be made with %d replicas on %s", k.Replication, plural(int64(len(d.cluster.Brokers)), "broker")),
 			"set kafka.replication to at most the number of brokers")
