@@ -1,5 +1,7 @@
 package consumer
 
+import "fmt"
+
 // lanePlan is what a lane does about all of its sources.
 type lanePlan struct {
 	plan     // of the lane: its offsets are the sums, its flags those of any source
@@ -26,7 +28,7 @@ func decideLane(found []finding, reset OffsetReset, onDataLoss bool) (lanePlan, 
 			s, err = decideRekey(f, reset, onDataLoss)
 		}
 		if err != nil {
-			return lanePlan{}, err
+			return lanePlan{}, fmt.Errorf("%s/%d: %w", f.topic, f.lane, err)
 		}
 		l.sources = append(l.sources, s)
 	}

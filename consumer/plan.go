@@ -40,6 +40,7 @@ var causes = []cause{
 // bounds.
 type finding struct {
 	topic      string
+	lane       int32
 	layout     layout // ours
 	checkpoint state.Checkpoint
 	stored     bool  // a fence record stands in the store
@@ -150,7 +151,7 @@ func decide(f finding, reset OffsetReset, onDataLoss bool) (plan, error) {
 	if p.judgeFrom > f.logEnd {
 		return plan{}, &stopError{
 			cause: causeTruncated,
-			what:  f.of() + fmt.Sprintf("the committed offset %d is beyond the end of the input, %d: the topic was truncated", p.judgeFrom, f.logEnd),
+			what:  fmt.Sprintf("the committed offset %d is beyond the end of the input, %d: the topic was truncated", p.judgeFrom, f.logEnd),
 			remedy: fmt.Sprintf("restore the topic, or set the group's offset to %d (kafka-consumer-groups --reset-offsets) and use kafka.on_offset_reset: rebuild for one start",
 				f.logEnd),
 		}
@@ -162,14 +163,6 @@ func decide(f finding, reset OffsetReset, onDataLoss bool) (plan, error) {
 func (p *plan) recreated(f finding) {
 	p.incarnation = f.incarnation()
 	p.cause, p.note = causeRecreated, "the input topic was deleted and made again: its old offsets and states are ignored"
-}
-
-// of names the topic, for a message.
-func (f *finding) of() string {
-	if f.topic == "" {
-		return ""
-	}
-	return "topic " + f.topic + ": "
 }
 
 func noOffsetError(checkpoint, remedy string) *stopError {
@@ -239,7 +232,7 @@ func withoutDeleted(p plan, f finding, onDataLoss bool) (plan, error) {
 	if !onDataLoss {
 		return p, &stopError{
 			cause: causeDataLoss,
-			what:  f.of() + fmt.Sprintf("input was deleted before it was used: of [%d, %d), %d records are missing for the states and %d were never judged", p.replayFrom, f.logStart, p.lostReplay, p.lostJudge),
+			what:  fmt.Sprintf("input was deleted before it was used: of [%d, %d), %d records are missing for the states and %d were never judged", p.replayFrom, f.logStart, p.lostReplay, p.lostJudge),
 			remedy: fmt.Sprintf("lengthen the topic's retention against the next time; kafka.on_data_loss: continue goes on from %d with fresh states for all users of the partition: an alert may be missed, none is false",
 				max(p.judgeFrom, f.logStart)),
 		}

@@ -90,7 +90,7 @@ func (g *generation) plan(ctx context.Context, lane int32, fence state.Lane, com
 	checkpoint, stored := fence.Previous()
 	var found []finding
 	for i, s := range e.sources {
-		f := finding{topic: s.topic, layout: e.layout, epoch: fence.Epoch(), committed: committed[i].Offset, metadata: committed[i].Metadata,
+		f := finding{topic: s.topic, lane: lane, layout: e.layout, epoch: fence.Epoch(), committed: committed[i].Offset, metadata: committed[i].Metadata,
 			checkpoint: ofSource(checkpoint, i), stored: stored}
 		err := e.call(ctx, func(ctx context.Context) (err error) {
 			if f.logStart, err = e.options.Client.EarliestOffset(ctx, s.topic, lane); err != nil {
@@ -115,7 +115,7 @@ func (g *generation) plan(ctx context.Context, lane int32, fence state.Lane, com
 	}
 	l, err := decideLane(found, e.options.OnReset, e.options.OnDataLoss)
 	if err != nil {
-		return lanePlan{}, fmt.Errorf("lane %d: %w", lane, err)
+		return lanePlan{}, err
 	}
 	if l.fresh {
 		if err := g.startPosition(ctx, lane, found[0], &l.sources[0].plan); err != nil {

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"net"
 	"strconv"
-
-	"github.com/segmentio/kafka-go/protocol"
 )
 
 // Cluster is what a broker says of its cluster and of some topics.
@@ -82,18 +80,7 @@ func (o Operations) Denies(op Operation) bool { return o != 0 && o&(1<<op) == 0 
 func (c *Client) DescribeCluster(ctx context.Context, names ...string) (*Cluster, error) {
 	ctx, cancel := c.bound(ctx)
 	defer cancel()
-	x := c.request(nil, protocol.Metadata, metadataVersion, true)
-	b := appendCompactCount(x.frame, len(names))
-	for _, name := range names {
-		b = append(b, make([]byte, 16)...) // No id: the name says it.
-		b = appendCompactString(b, name)
-		b = append(b, 0)
-	}
-	x.frame = append(b,
-		0, // Never create topics.
-		1, // Authorized operations.
-		0) // No tagged fields.
-	body, err := c.askRaw(ctx, anyBroker, x)
+	body, err := c.askRaw(ctx, anyBroker, c.metadataRequest(names, true))
 	if err != nil {
 		return nil, fmt.Errorf("ask for metadata of topics %q: %w", names, err)
 	}

@@ -135,7 +135,7 @@ func TestHostileDescriptions(t *testing.T) {
 	onBrokers(t, func(t *testing.T, b broker) {
 		c := b.client(t)
 		topic := b.topic(t, c, 2)
-		x := c.metadataRequest([]string{topic})
+		x := c.metadataRequest([]string{topic}, false)
 		metadata, err := c.askRaw(testContext(t), anyBroker, x)
 		if err != nil {
 			t.Fatal(err)

@@ -29,7 +29,7 @@ type Topic struct {
 func (c *Client) Topics(ctx context.Context, names ...string) ([]Topic, error) {
 	ctx, cancel := c.bound(ctx)
 	defer cancel()
-	x := c.metadataRequest(names)
+	x := c.metadataRequest(names, false)
 	body, err := c.askRaw(ctx, anyBroker, x)
 	if err != nil {
 		return nil, fmt.Errorf("ask for metadata of topics %q: %w", names, err)
@@ -66,7 +66,8 @@ func (c *Client) Topics(ctx context.Context, names ...string) ([]Topic, error) {
 // (10 and 11 have them, but their server side was unfinished): Kafka 3.0.
 const metadataVersion = 12
 
-func (c *Client) metadataRequest(names []string) *rawExchange {
+// metadataRequest asks for topics by name, or for all without any; operations: what the client may do with each, too.
+func (c *Client) metadataRequest(names []string, operations bool) *rawExchange {
 	x := c.request(nil, protocol.Metadata, metadataVersion, true)
 	b := x.frame
 	if len(names) == 0 {
@@ -79,9 +80,13 @@ func (c *Client) metadataRequest(names []string) *rawExchange {
 		b = appendCompactString(b, name)
 		b = append(b, 0)
 	}
+	allowed := byte(0)
+	if operations {
+		allowed = 1
+	}
 	x.frame = append(b,
 		0, // Never create topics.
-		0, // No authorized operations.
+		allowed,
 		0) // No tagged fields.
 	return x
 }
