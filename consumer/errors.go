@@ -25,7 +25,8 @@ const (
 func classify(err error) class {
 	var access *state.AccessError
 	switch {
-	case err == nil, errors.As(err, new(*stopError)), errors.Is(err, errGeneration), errors.Is(err, errStalled), errors.Is(err, context.Canceled):
+	case err == nil, errors.As(err, new(*stopError)), errors.Is(err, errGeneration), errors.Is(err, errStalled), errors.Is(err, errPartitionCounts),
+		errors.Is(err, context.Canceled):
 		return again
 	case errors.Is(err, state.ErrEviction), errors.Is(err, state.ErrVersion), errors.Is(err, state.ErrTopology), errors.As(err, &access), errors.Is(err, errRecreated):
 		return fatal // the operator's to mend

@@ -79,7 +79,7 @@ type sighting struct {
 // progress is how far a tenure is and what its goroutines are at. Each field has one writer.
 type progress struct {
 	committed, position atomic.Int64
-	readers             [2]stageMark // of the input, and of the rekey topic
+	readers             []stageMark // by source
 	judge, flushing     stageMark
 }
 
@@ -227,10 +227,10 @@ func (w *watch) stalled(l *watched, what string, still time.Duration) stall {
 	case t != nil:
 		p := &t.progress
 		s.committed, s.position = p.committed.Load(), p.position.Load()
-		if len(t.readers) > 1 {
-			s.doing = fmt.Sprintf("reader of %s: %s; ", t.readers[1].source.topic, p.readers[1].stage())
+		for i, r := range t.readers {
+			s.doing += fmt.Sprintf("reader of %s: %s; ", r.source.topic, p.readers[i].stage())
 		}
-		s.doing += fmt.Sprintf("reader: %s; judge: %s; flusher: %s; ", p.readers[0].stage(), p.judge.stage(), p.flushing.stage())
+		s.doing += fmt.Sprintf("judge: %s; flusher: %s; ", p.judge.stage(), p.flushing.stage())
 	case l.cancel == nil && l.generation.Err() != nil:
 		s.doing = "is handed over, or waits for the other lanes; "
 	default:

@@ -421,7 +421,7 @@ func TestStallInFetch(t *testing.T) {
 	b.send(withdrawIn(0, 2), withdrawIn(1, 2))
 	b.read(b.output, 1)
 	waitStalls(t, e, "1", 1)
-	waitAlive(t, e, false, "lane 1: has something to do and makes no progress for 2s (committed 0, lag 1, position 0; reader: fetches; judge: waits for something to do")
+	waitAlive(t, e, false, "lane 1: has something to do and makes no progress for 2s (committed 0, lag 1, position 0; reader of "+b.input+": fetches; reader of ")
 	if n := stalls(e, "1"); n != 2 {
 		t.Errorf("%d stalls, want 2", n)
 	}

@@ -109,9 +109,6 @@ func (g *generation) plan(ctx context.Context, lane int32, fence state.Lane, com
 		if err := g.checkLayout(ctx, f); err != nil {
 			return lanePlan{}, err
 		}
-		if err := e.rekeyTooSmall(); err != nil {
-			return lanePlan{}, err
-		}
 	}
 	l, err := decideLane(found, e.options.OnReset, e.options.OnDataLoss)
 	if err != nil {

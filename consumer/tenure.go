@@ -82,9 +82,10 @@ func newTenure(e *Engine, lane int32, wake func(), fence state.Lane, p lanePlan,
 		open: newParcel(), committed: p.judgeFrom, waiting: -1, cancel: func(error) {},
 	}
 	t.room.L = &t.mu
+	t.progress.readers = make([]stageMark, len(p.sources))
 	for i, s := range p.sources {
 		r := newReader(e, lane, i, t.arrived)
-		r.stage = &t.progress.readers[min(i, 1)]
+		r.stage = &t.progress.readers[i]
 		t.readers = append(t.readers, r)
 		t.at = append(t.at, s.replayFrom)
 		t.judgeFroms = append(t.judgeFroms, s.judgeFrom)

@@ -20,7 +20,6 @@ import (
 type topicFacts struct {
 	inputID              [16]byte
 	lanes, outputs, dead int32 // partition counts
-	rekeys               int32
 }
 
 // prepare waits until Kafka and Redis answer and every topic is there, and fills in topics, layout and limits. Only
@@ -123,31 +122,33 @@ func (e *Engine) findTopics(ctx context.Context) error {
 			}
 		}
 	}
+	if len(found) > 3 && found[3].Partitions < found[0].Partitions {
+		if err := e.growRekey(ctx, found[3].Partitions, found[0].Partitions); err != nil {
+			return err
+		}
+	}
 	e.sources = []source{{topic: o.Input, id: found[0].ID}}
 	if len(found) > 3 {
 		e.sources = append(e.sources, source{topic: rekey, id: found[3].ID, rekey: true})
 	}
 	e.topics = topicFacts{inputID: found[0].ID, lanes: found[0].Partitions, outputs: found[1].Partitions, dead: found[2].Partitions}
-	if len(found) > 3 {
-		e.topics.rekeys = found[3].Partitions
-	}
 	e.layout = newLayout(o.Input, e.topics.inputID, e.topics.lanes, o.settingsText())
 	e.outputFollowsLane = o.Partitioner == contract.Murmur2 && e.topics.outputs == e.topics.lanes
 	e.identify()
 	return e.readLimits(ctx)
 }
 
-// rekeyTooSmall stops lanes that have no partition of the rekey topic.
-func (e *Engine) rekeyTooSmall() error {
-	if e.topics.rekeys >= e.topics.lanes || len(e.sources) < 2 {
-		return nil
-	}
+// errPartitionCounts stands for topics whose partition counts do not go together. Somebody may be about to change them.
+var errPartitionCounts = errors.New("partition counts differ")
+
+// growRekey gives the rekey topic as many partitions as the input has, or says that somebody has to.
+func (e *Engine) growRekey(ctx context.Context, former, now int32) error {
 	topic := e.options.rekeyTopic()
-	return &stopError{
-		cause:  causePartitions,
-		what:   fmt.Sprintf("topic %s has %d partitions, the input has %d: a lane reads the same partition of both", topic, e.topics.rekeys, e.topics.lanes),
-		remedy: fmt.Sprintf("kafka-topics --alter --topic %s --partitions %d, then start the engine again", topic, e.topics.lanes),
+	if !e.options.CreateTopics {
+		return fmt.Errorf("%w: topic %s has %d, the input has %d, and a lane reads the same partition of both: kafka-topics --alter --topic %[2]s --partitions %[4]d, or set kafka.create_topics: true", errPartitionCounts, topic, former, now)
 	}
+	e.log.Info("growing a topic", "topic", topic, "partitions", now, "former", former)
+	return e.options.Client.CreatePartitions(ctx, topic, now)
 }
 
 // errRecreated ends the engine: what it holds belongs to a topic that is gone. A new start begins the new one.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"slices"
 	"testing"
 	"time"
 
@@ -84,8 +83,6 @@ func TestPublishesAlertsOnly(t *testing.T) {
 	s := newSystem(t, systemOptions{})
 	s.tail = "results: alerts\ndetail: minimal"
 	events := mixed(6)
-	// Where a silent event of two partitions was judged cannot be seen.
-	events.Reasons = slices.DeleteFunc(consumertest.BadReasons(), func(r string) bool { return r == "wrong_partition" })
 	s.produce(4000, events)
 	e := s.engine("engine")
 	e.Start()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/lapwing/lapwing/consumer/consumertest"
@@ -153,6 +155,9 @@ func (r *goneRig) recreate(partitions int32) {
 		created, err := r.admin.CreateTopic(ctx, partitions, -1, nil, r.input)
 		return err == nil && created.Err == nil
 	})
+	if updated, err := r.admin.UpdatePartitions(ctx, int(partitions), r.group+".rekey"); err != nil || updated.Error() != nil && !errors.Is(updated.Error(), kerr.InvalidPartitions) {
+		r.t.Fatal(updated, err) // InvalidPartitions: it has them
+	}
 	r.await("the new topic takes records", func() bool { // a tombstone, which is no event
 		client, err := kgo.NewClient(kgo.SeedBrokers(r.broker), kgo.RecordRetries(0))
 		if err != nil {

@@ -9,11 +9,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// The words of the reasons, repeated from the topics' contract: the judge must not take them from what it judges.
-const (
-	reasonTooLarge       = "too_large"
-	reasonWrongPartition = "wrong_partition"
-)
+// reasonTooLarge is repeated from the topics' contract: the judge must not take it from what it judges.
+const reasonTooLarge = "too_large"
 
 // tooLargeBytes is above the default limit of an event's size, 64 KiB.
 const tooLargeBytes = 64<<10 + 1
@@ -66,16 +63,15 @@ var badValues = map[string][]string{
 		`{"type":"deposit","amount":"1.00","user_id":%d,"time":-1}`, `{"type":"deposit","amount":"1.00","user_id":%d,"time":100000000000}`,
 		`{"type":"deposit","amount":"1.00","user_id":%d,"time":1732500000000}`,
 	},
-	// Made where they are drawn: a long value, and a good event in another partition.
-	reasonTooLarge:       nil,
-	reasonWrongPartition: nil,
+	reasonTooLarge: nil, // a long value, made where it is drawn
 }
 
-// BadReasons returns every reason that a Generator can plant, in a fixed order.
+// BadReasons returns every reason that a Generator can plant, in a fixed order: all but wrong_partition, since an event
+// in another partition than its user's (a stray) is forwarded.
 func BadReasons() []string {
 	return []string{
 		"confluent_framed", "not_utf8", "not_json", "duplicate_member", "missing_member", "wrong_type", "unknown_type",
-		"amount_format", "amount_range", "user_id_range", "time_range", reasonWrongPartition, reasonTooLarge,
+		"amount_format", "amount_range", "user_id_range", "time_range", reasonTooLarge,
 	}
 }
 
@@ -86,7 +82,7 @@ func BadVariants(reason string) int { return max(len(badValues[reason]), 1) }
 func (g *Generator) bad(user int64) Input {
 	reason := g.o.Reasons[g.rng.IntN(len(g.o.Reasons))]
 	in := g.Bad(reason, g.rng.IntN(BadVariants(reason)), user)
-	if reason != reasonWrongPartition && g.rng.IntN(8) == 0 {
+	if g.rng.IntN(8) == 0 {
 		in.Key = nil
 	}
 	return in
@@ -97,11 +93,6 @@ func (g *Generator) Bad(reason string, variant int, user int64) Input {
 	values, known := badValues[reason]
 	if !known {
 		panic(fmt.Sprintf("consumertest: unknown reason %q", reason))
-	}
-	if reason == reasonWrongPartition {
-		in := g.event(user)
-		in.Kind, in.Reason, in.Shift = KindBad, reason, 1
-		return in // without the planted header: where there is one partition this is a good event
 	}
 	in := Input{
 		Kind: KindBad, Reason: reason, Draw: g.rng.Uint32(), Key: strconv.AppendInt(nil, user, 10),

@@ -19,8 +19,6 @@ type CheckOptions struct {
 	// Partitioner says which partition a user's events belong to, by the user_id in digits: murmur2, crc32 or fnv1a; "":
 	// murmur2. An event in another partition is forwarded, and has its one result all the same.
 	Partitioner string
-	// WrongPartitionDead: an event in another partition than its user's is a dead letter, wrong_partition, instead.
-	WrongPartitionDead bool
 	// Minimal: results have only the three members (detail: minimal).
 	Minimal bool
 	// AlertsOnly: only alerts, and results that somebody waits for, are published (results: alerts).

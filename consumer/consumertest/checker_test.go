@@ -29,7 +29,8 @@ const (
 func fakeKafka(t *testing.T) []string {
 	t.Helper()
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(testInputPartitions, testInput),
-		kfake.SeedTopics(testOutputPartitions, testOutput), kfake.SeedTopics(testDeadPartitions, testDead))
+		kfake.SeedTopics(testOutputPartitions, testOutput), kfake.SeedTopics(testDeadPartitions, testDead),
+		kfake.SeedTopics(testInputPartitions, testGroup+".rekey"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +75,7 @@ func readInput(t *testing.T, o CheckOptions) *Checker {
 // write is what an engine without faults would write, in order of the input.
 func write(t *testing.T, brokers []string, o CheckOptions) []*kgo.Record {
 	t.Helper()
-	o.Brokers, o.Inputs, o.Output, o.DeadLetters, o.WrongPartitionDead = brokers, []string{testInput}, testOutput, testDead, true
+	o.Brokers, o.Inputs, o.Output, o.DeadLetters = brokers, []string{testInput}, testOutput, testDead
 	c := readInput(t, o)
 	f, err := newFollower(brokers, testInput)
 	if err != nil {
@@ -88,10 +89,7 @@ func write(t *testing.T, brokers []string, o CheckOptions) []*kgo.Record {
 		source := kgo.RecordHeader{Key: headerSource, Value: fmt.Appendf(nil, "%s/%d/%d", r.Topic, r.Partition, r.Offset)}
 		switch e.outcome {
 		case outcomeDead:
-			reason, ok := header(r, HeaderPlanted)
-			if !ok {
-				reason = []byte(reasonWrongPartition)
-			}
+			reason, _ := header(r, HeaderPlanted)
 			out = append(out, &kgo.Record{
 				Topic: testDead, Partition: r.Partition % testDeadPartitions, Key: r.Key, Value: r.Value,
 				Headers: append(slices.Clone(r.Headers), kgo.RecordHeader{Key: headerReason, Value: reason}, kgo.RecordHeader{Key: headerDetail},
@@ -166,7 +164,7 @@ func publish(t *testing.T, brokers []string, records []*kgo.Record) {
 
 func check(t *testing.T, brokers []string, o CheckOptions) Report {
 	t.Helper()
-	o.Brokers, o.Inputs, o.Output, o.DeadLetters, o.WrongPartitionDead = brokers, []string{testInput}, testOutput, testDead, true
+	o.Brokers, o.Inputs, o.Output, o.DeadLetters = brokers, []string{testInput}, testOutput, testDead
 	o.Settle = 500 * time.Millisecond
 	report, err := Check(testContext(t), o)
 	if err != nil {

@@ -31,7 +31,7 @@ type Input struct {
 	Value   []byte // nil: a tombstone
 	Headers []kgo.RecordHeader
 	// Shift moves the record so many partitions on from the one that its key names; above 0 only where an event belongs
-	// into another partition (strays, the reason wrong_partition), which a topic of one partition cannot show.
+	// into another partition (strays), which a topic of one partition cannot show.
 	Shift int
 	// Draw chooses the partition of a record without key.
 	Draw uint32

@@ -168,7 +168,7 @@ type inputEvent struct {
 // add takes the next input record of its partition, of which it keeps nothing. An error is a fault of the test: a record
 // that is neither an event nor planted.
 func (x *expectation) add(r *kgo.Record) error {
-	if r.Partition >= x.partitions() && !x.o.WrongPartitionDead { // the topic has grown
+	if r.Partition >= x.partitions() { // the topic has grown
 		if err := x.grow(r.Partition + 1); err != nil {
 			return err
 		}
@@ -190,12 +190,6 @@ func (x *expectation) add(r *kgo.Record) error {
 	if err != nil {
 		return fmt.Errorf("consumertest: input %s/%d/%d is no event and has no header %s: %q (%w)",
 			r.Topic, r.Partition, r.Offset, HeaderPlanted, r.Value, err)
-	}
-	if x.o.WrongPartitionDead && x.partitionOf(e.user) != r.Partition {
-		l.letters[r.Offset] = newLetter(r)
-		e.outcome = outcomeDead
-		l.add(r.Offset, e)
-		return nil
 	}
 	e.flags |= flagEvent
 	if len(r.Headers) > 0 {

@@ -70,10 +70,8 @@ func (c *Checker) end(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !c.o.WrongPartitionDead {
-		if err := c.x.grow(partitions); err != nil {
-			return err
-		}
+	if err := c.x.grow(partitions); err != nil {
+		return err
 	}
 	for _, h := range c.holes {
 		if err := c.x.lane(c.o.Inputs[0], h.partition).holes.add(h.from, h.to, h.start); err != nil {

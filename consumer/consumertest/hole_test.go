@@ -22,7 +22,7 @@ type holeRig struct {
 // alert, from the third on.
 func newHoleRig(t *testing.T, o CheckOptions, events int) *holeRig {
 	t.Helper()
-	o.Inputs, o.Output, o.DeadLetters, o.WrongPartitionDead = []string{testInput}, testOutput, testDead, true
+	o.Inputs, o.Output, o.DeadLetters = []string{testInput}, testOutput, testDead
 	rig := &holeRig{t: t, c: offlineChecker(o, 1)}
 	for i := range int64(events) {
 		value := fmt.Appendf(nil, `{"type":"withdraw","amount":"1","user_id":%d,"time":%d}`, i%2, i)

@@ -64,9 +64,6 @@ func (u *orderedUser) firstWrong() bool {
 // sortUsers finds the ordered users and marks their events. It comes when the whole input is read: then the partitions are
 // known, whose number says where a user belongs. An error says that what is right cannot be told of one of them.
 func (c *Checker) sortUsers() error {
-	if c.o.WrongPartitionDead && len(c.o.Inputs) == 1 {
-		return nil // nobody's events come by several ways
-	}
 	c.ordered = map[int64]*orderedUser{}
 	home := map[int64]*lane{} // with several inputs: where the first event of a user is
 	var example source
@@ -77,7 +74,7 @@ func (c *Checker) sortUsers() error {
 				continue
 			}
 			several := false
-			if !c.o.WrongPartitionDead && c.x.partitionOf(e.user) != l.partition {
+			if c.x.partitionOf(e.user) != l.partition {
 				e.flags |= flagForeign
 				several = true
 			} else if len(c.o.Inputs) > 1 {

@@ -69,7 +69,7 @@ func (f *forwardRig) produce(g *Generator, count int, foreign float64, stays fun
 		in := g.Next()
 		r := &kgo.Record{Topic: f.inputs[f.random.IntN(len(f.inputs))], Key: in.Key, Value: in.Value, Headers: in.Headers}
 		var ev inputEvent
-		if in.Kind != KindEvent && in.Reason != reasonWrongPartition {
+		if in.Kind != KindEvent {
 			r.Partition = f.random.Int32N(f.partitions)
 		} else if err := json.Unmarshal(in.Value, &ev); err != nil {
 			f.t.Fatal(err)

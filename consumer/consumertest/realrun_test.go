@@ -126,7 +126,7 @@ func (u unowned) Peek(ctx context.Context, lane int32) (state.Checkpoint, bool, 
 func (r *realRun) checker() *Checker {
 	r.t.Helper()
 	c, err := NewChecker(testContext(r.t), CheckOptions{
-		Brokers: r.brokers, Inputs: []string{testInput}, Output: testOutput, DeadLetters: testDead, WrongPartitionDead: true, Settle: time.Second,
+		Brokers: r.brokers, Inputs: []string{testInput}, Output: testOutput, DeadLetters: testDead, Settle: time.Second,
 	})
 	if err != nil {
 		r.t.Fatal(err)
@@ -212,7 +212,7 @@ func TestCheckFindsOneFaultInARealRun(t *testing.T) {
 			}
 			publish(t, run.brokers, copies)
 			report, err := Check(testContext(t), CheckOptions{
-				Brokers: run.brokers, Inputs: []string{testInput}, Output: topic, DeadLetters: testDead, WrongPartitionDead: true, Settle: time.Second,
+				Brokers: run.brokers, Inputs: []string{testInput}, Output: topic, DeadLetters: testDead, Settle: time.Second,
 			})
 			if err != nil {
 				t.Fatal(err)

@@ -307,10 +307,7 @@ func cutDead(r, input *kgo.Record, mark string) error {
 
 // deadHeaders checks the headers that a dead letter has after the input's own, in any order.
 func deadHeaders(added []kgo.RecordHeader, input *kgo.Record) error {
-	reason, planted := header(input, HeaderPlanted)
-	if !planted {
-		reason = []byte(reasonWrongPartition)
-	}
+	reason, _ := header(input, HeaderPlanted)
 	want := map[string]string{
 		headerReason: string(reason), headerDetail: "", headerTimestamp: strconv.FormatInt(input.Timestamp.UnixMilli(), 10),
 		headerSource: fmt.Sprintf("%s/%d/%d", input.Topic, input.Partition, input.Offset),

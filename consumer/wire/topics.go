@@ -8,6 +8,7 @@ import (
 
 	kafka "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
+	"github.com/segmentio/kafka-go/protocol/createpartitions"
 	"github.com/segmentio/kafka-go/protocol/createtopics"
 	"github.com/segmentio/kafka-go/protocol/describeconfigs"
 )
@@ -215,6 +216,47 @@ func createError(r *createtopics.Response) error {
 		errs = append(errs, partitionError("create topic", t.Name, -1, -1, fmt.Errorf("%w %s", code, t.ErrorMessage)))
 	}
 	return errors.Join(errs...)
+}
+
+// CreatePartitions raises the partition count of a topic that has fewer, and
+// waits until the leader of each partition answers, like CreateTopics.
+func (c *Client) CreatePartitions(ctx context.Context, topic string, count int32) error {
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
+	request := &createpartitions.Request{
+		Topics:    []createpartitions.RequestTopic{{Name: topic, Count: count}},
+		TimeoutMs: int32(c.options.RequestTimeout.Milliseconds() / 2),
+	}
+	err := retry(ctx, func() error {
+		m, err := c.ask(ctx, controllerBroker, request)
+		if err != nil {
+			return fmt.Errorf("create partitions of topic %q: %w", topic, err)
+		}
+		for _, r := range m.(*createpartitions.Response).Results {
+			if r.ErrorCode == 0 {
+				continue
+			}
+			// A copy of a request whose answer was lost, or another process was faster.
+			if topics, askErr := c.Topics(ctx, topic); askErr == nil && topics[0].Partitions >= count {
+				continue
+			}
+			return partitionError("create partitions of topic", r.Name, -1, -1, fmt.Errorf("%w %s", kafka.Error(r.ErrorCode), r.ErrorMessage))
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return retry(ctx, func() error {
+		topics, err := c.Topics(ctx, topic)
+		switch {
+		case err != nil:
+			return err
+		case topics[0].Err == nil && topics[0].Partitions < count:
+			return partitionError("create partitions of topic", topic, -1, -1, kafka.UnknownTopicOrPartition) // not every broker knows yet
+		}
+		return c.awaitTopics(ctx, []string{topic})
+	})
 }
 
 // awaitTopics waits until every partition's leader answers ListOffsets.

@@ -1,8 +1,11 @@
 package wire
 
 import (
+	"context"
 	"errors"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
@@ -108,6 +111,35 @@ func TestCreateTopics(t *testing.T) {
 }
 
 // TestCreateTopicsWithLostAnswer: the repetition finds the topic there.
+// TestCreatePartitions grows a topic, and does nothing to one that is large enough.
+func TestCreatePartitions(t *testing.T) {
+	onBrokers(t, func(t *testing.T, b broker) {
+		c := b.client(t)
+		ctx := testContext(t)
+		name := b.topic(t, c, 2)
+		for _, count := range []int32{5, 5, 3} {
+			if err := c.CreatePartitions(ctx, name, count); err != nil {
+				t.Fatal(err)
+			}
+			for p := range int32(5) {
+				if _, err := c.EndOffset(ctx, name, p, true); err != nil {
+					t.Fatalf("partition %d: %v", p, err)
+				}
+			}
+		}
+		topics, err := c.Topics(ctx, name)
+		if err != nil || topics[0].Partitions != 5 {
+			t.Fatalf("%+v, %v", topics, err)
+		}
+		missing := unique("missing")
+		ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond) // it could be about to be made
+		defer cancel()
+		if err := c.CreatePartitions(ctx, missing, 5); !errors.Is(err, kafka.UnknownTopicOrPartition) || !strings.Contains(err.Error(), missing) {
+			t.Fatal(err)
+		}
+	})
+}
+
 func TestCreateTopicsWithLostAnswer(t *testing.T) {
 	b := fakeBroker(t)
 	f := newFaults()

@@ -3,7 +3,6 @@ package sim
 import (
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"time"
 
 	"github.com/lapwing/lapwing/consumer"
@@ -59,11 +58,8 @@ func drawSettings(seed uint64) settings {
 	s.happenings = drawHappenings(rng)
 	// From a source of its own, so that what else a seed means stays.
 	strays := rand.New(rand.NewPCG(seed, 0x73747261))
-	switch {
-	case s.alertsOnly: // where a silent event of two sources was judged cannot be seen
-		s.events.Reasons = slices.DeleteFunc(consumertest.BadReasons(), func(r string) bool { return r == string(contract.ReasonWrongPartition) })
-	case strays.IntN(3) == 0: // many records in a partition next to their user's, or all
-		s.events.Bad, s.events.Reasons = pick(strays, 0.1, 0.5, 1), []string{string(contract.ReasonWrongPartition)}
+	if !s.alertsOnly && strays.IntN(2) == 0 { // else: where a silent event of two sources was judged cannot be seen
+		s.events.Strays = pick(strays, 0.1, 0.5, 1)
 	}
 	return s
 }
