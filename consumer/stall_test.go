@@ -461,9 +461,9 @@ type stuckLane struct {
 	gate chan struct{}
 }
 
-func (l *stuckLane) Load(ctx context.Context, incarnation uint32, users []int64, out []state.Stored) error {
+func (l *stuckLane) Load(ctx context.Context, takes state.Takes, users []int64, out []state.Stored) error {
 	<-l.gate
-	return l.Lane.Load(ctx, incarnation, users, out)
+	return l.Lane.Load(ctx, takes, users, out)
 }
 
 // TestStallThatDoesNotEnd: a load of states hangs and does not heed its deadline, nor that the lane is to end. Nothing can
@@ -563,11 +563,11 @@ type awayLane struct {
 	store *awayStore
 }
 
-func (l *awayLane) Load(ctx context.Context, incarnation uint32, users []int64, out []state.Stored) error {
+func (l *awayLane) Load(ctx context.Context, takes state.Takes, users []int64, out []state.Stored) error {
 	if err := l.store.err.Load(); err != nil && *err != nil {
 		return *err
 	}
-	return l.Lane.Load(ctx, incarnation, users, out)
+	return l.Lane.Load(ctx, takes, users, out)
 }
 
 // TestNoStall: an engine that has nothing it could do, or waits for others, is alive for several timeouts.

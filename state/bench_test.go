@@ -70,7 +70,7 @@ func BenchmarkLoad(b *testing.B) {
 			out := make([]state.Stored, n)
 			b.ReportAllocs()
 			for b.Loop() {
-				if err := l.Load(b.Context(), 0, users, out); err != nil {
+				if err := l.Load(b.Context(), state.Takes{}, users, out); err != nil {
 					b.Fatal(err)
 				}
 			}

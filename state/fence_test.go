@@ -123,7 +123,7 @@ func (w *fenceWorld) fence() string {
 // wantFenced expects the next touch to end the lane, and the ones after it.
 func (w *fenceWorld) wantFenced(l state.Lane, byLoad bool, detail string) {
 	w.Helper()
-	load := func() error { return l.Load(w.ctx, 0, storetest.Users(0, 3), make([]state.Stored, 3)) }
+	load := func() error { return l.Load(w.ctx, state.Takes{}, storetest.Users(0, 3), make([]state.Stored, 3)) }
 	flush := func() error { return l.Flush(w.ctx, w.fill(w.m+1, storetest.Users(0, 3), 1000)) }
 	touches := []func() error{flush, load, flush}
 	if byLoad {
@@ -296,7 +296,7 @@ func TestPastOwnerThaws(t *testing.T) {
 		t.Fatalf("flush of the past owner: %v", err)
 	}
 	w.verify()
-	if err := old.Load(w.ctx, 0, storetest.Users(0, 1), make([]state.Stored, 1)); !errors.Is(err, state.ErrFenced) {
+	if err := old.Load(w.ctx, state.Takes{}, storetest.Users(0, 1), make([]state.Stored, 1)); !errors.Is(err, state.ErrFenced) {
 		t.Fatalf("load of the past owner: %v", err)
 	}
 	w.flush(next, 25, storetest.Users(0, 40), 200)

@@ -10,12 +10,15 @@ import (
 //
 //	<prefix>:<group>:{<shard>}:u:<user_id>   the record of a user
 //	<prefix>:<group>:{<shard>}:lane:<n>      the fence record of a lane
+//	<prefix>:<group>:{0}:lineage             the layouts that the group has judged under
 //
 // The braces make Redis Cluster hash the shard alone, so a lane's fence record
 // is in the slot of the users it guards. It is immutable.
 type keyspace struct {
 	users []string // by shard: the key of a user without the id
 	lanes []string // by shard: the key of a fence record without the number
+
+	lineage string
 }
 
 // shardsMax bounds the number of shards; a lane has a fence record in each.
@@ -23,7 +26,7 @@ const shardsMax = 1024
 
 // newKeyspace returns the keys of a group; prefix, group and shards are valid.
 func newKeyspace(prefix, group string, shards int) keyspace {
-	k := keyspace{users: make([]string, shards), lanes: make([]string, shards)}
+	k := keyspace{users: make([]string, shards), lanes: make([]string, shards), lineage: prefix + ":" + group + ":{0}:lineage"}
 	for shard := range shards {
 		head := prefix + ":" + group + ":{" + strconv.Itoa(shard) + "}:"
 		k.users[shard] = head + "u:"

@@ -137,7 +137,7 @@ type loadRange struct {
 }
 
 // Load implements Lane.
-func (l *lane) Load(ctx context.Context, incarnation uint32, users []int64, out []Stored) error {
+func (l *lane) Load(ctx context.Context, takes Takes, users []int64, out []Stored) error {
 	if len(out) != len(users) {
 		return fmt.Errorf("lane %d: load of %d users into %d places", l.number, len(users), len(out))
 	}
@@ -156,7 +156,7 @@ func (l *lane) Load(ctx context.Context, incarnation uint32, users []int64, out 
 			return fmt.Errorf("lane %d: load: %w", l.number, err)
 		}
 		for i := range window {
-			if err := l.loaded(incarnation, &window[i], p.from[from+i], users, out, acked); err != nil {
+			if err := l.loaded(takes, &window[i], p.from[from+i], users, out, acked); err != nil {
 				return err
 			}
 		}
@@ -206,7 +206,7 @@ func (p *loadScratch) prepare(l *lane, users []int64) {
 }
 
 // loaded checks the fence record of one read and decodes its records.
-func (l *lane) loaded(incarnation uint32, r *read, from loadRange, users []int64, out []Stored, acked []int64) error {
+func (l *lane) loaded(takes Takes, r *read, from loadRange, users []int64, out []Stored, acked []int64) error {
 	shard := &l.shards[from.shard]
 	detail, err := shard.check(r.values[0], acked[from.shard])
 	if err != nil {
@@ -216,15 +216,15 @@ func (l *lane) loaded(incarnation uint32, r *read, from loadRange, users []int64
 		return l.end(from.shard, detail)
 	}
 	for i, at := range from.positions {
-		if out[at], err = l.decode(incarnation, r.values[1+i]); err != nil {
+		if out[at], err = l.decode(takes, users[at], r.values[1+i]); err != nil {
 			return fmt.Errorf("lane %d, user %d, key %s: %w", l.number, users[at], r.keys[1+i], err)
 		}
 	}
 	return nil
 }
 
-// decode decodes the record of a user, if it is there and of this incarnation.
-func (l *lane) decode(incarnation uint32, value string) (Stored, error) {
+// decode decodes the record of a user, if it is there and the lane takes it.
+func (l *lane) decode(takes Takes, user int64, value string) (Stored, error) {
 	if value == "" {
 		return Stored{}, nil
 	}
@@ -234,12 +234,16 @@ func (l *lane) decode(incarnation uint32, value string) (Stored, error) {
 	if err != nil {
 		return Stored{}, err
 	}
-	if head.Incarnation != incarnation {
-		return Stored{}, nil
-	}
-	if head.Lane != l.number {
+	s := Stored{Found: true}
+	switch {
+	case head.Incarnation != takes.Incarnation:
+		if takes.Inherits == nil || !takes.Inherits(user, head.Lane, head.Incarnation) {
+			return Stored{}, nil
+		}
+	case head.Lane != l.number:
 		return Stored{}, fmt.Errorf("%w: the record is of lane %d", ErrCorrupt, head.Lane)
+	default:
+		s.Tag = head.Tag
 	}
-	s := Stored{Found: true, Tag: head.Tag}
 	return s, l.store.codec.decodeState(rest, &s.State)
 }

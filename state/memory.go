@@ -39,6 +39,7 @@ const (
 	OpClaim OpKind = iota + 1
 	OpRead
 	OpWrite
+	OpSwap
 )
 
 // String names the kind.
@@ -50,6 +51,8 @@ func (k OpKind) String() string {
 		return "read"
 	case OpWrite:
 		return "write"
+	case OpSwap:
+		return "swap"
 	default:
 		return "operation " + strconv.Itoa(int(k))
 	}
@@ -108,7 +111,7 @@ func (m *Memory) Restore(image map[string]string) {
 	}
 }
 
-// memoryServer is a server that follows the rules of claim.lua and flush.lua.
+// memoryServer is a server that follows the rules of claim.lua, swap.lua and flush.lua.
 type memoryServer struct {
 	before, after func(Op) error
 
@@ -158,6 +161,16 @@ func (s *memoryServer) claim(ctx context.Context, fenceKey, token string) (now, 
 		return "", "", err
 	}
 	return now, before, nil
+}
+
+// swap implements server.
+func (s *memoryServer) swap(ctx context.Context, key, before, after string) (done bool, err error) {
+	err = s.do(ctx, Op{Kind: OpSwap, Key: key}, func() {
+		if done = s.records[key] == before; done {
+			s.records[key] = after
+		}
+	})
+	return done && err == nil, err
 }
 
 // read implements server.

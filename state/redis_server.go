@@ -11,6 +11,9 @@ import (
 //go:embed claim.lua
 var claimSource string
 
+//go:embed swap.lua
+var swapSource string
+
 //go:embed flush.lua
 var flushSource string
 
@@ -33,6 +36,12 @@ type once struct{ *redis.StringSliceCmd }
 // NoRetry implements redis.Cmder.
 func (once) NoRetry() bool { return true }
 
+// onceInt is once of a command with another reply.
+type onceInt struct{ *redis.IntCmd }
+
+// NoRetry implements redis.Cmder.
+func (onceInt) NoRetry() bool { return true }
+
 // claim implements server. The script goes along, so that one request is enough.
 func (s *redisServer) claim(ctx context.Context, fenceKey, token string) (now, before string, err error) {
 	cmd := once{redis.NewStringSliceCmd(ctx, "eval", claimSource, 1, fenceKey, token)}
@@ -46,6 +55,14 @@ func (s *redisServer) claim(ctx context.Context, fenceKey, token string) (now, b
 		return "", "", fmt.Errorf("redis: %w: the claim of %s returned %d values", ErrCorrupt, fenceKey, len(reply))
 	}
 	return reply[0], reply[1], nil
+}
+
+// swap implements server.
+func (s *redisServer) swap(ctx context.Context, key, before, after string) (bool, error) {
+	cmd := onceInt{redis.NewIntCmd(ctx, "eval", swapSource, 1, key, before, after)}
+	commands := []command{{key: key, cmd: cmd}}
+	s.nodes.send(ctx, commands)
+	return cmd.Val() == 1, commands[0].err
 }
 
 // read implements server: one MGET for each read.

@@ -111,7 +111,7 @@ func TestLargestChunk(t *testing.T) {
 				t.Fatal(err)
 			}
 			out := make([]state.Stored, len(users))
-			if err := l.Load(t.Context(), 0, users, out); err != nil {
+			if err := l.Load(t.Context(), state.Takes{}, users, out); err != nil {
 				t.Fatal(err)
 			}
 			for i, got := range out {
@@ -247,7 +247,7 @@ func TestRedisIsAway(t *testing.T) {
 		if detail := retriable(l.Flush(t.Context(), &s)); detail != "" {
 			t.Fatal(detail)
 		}
-		if detail := retriable(l.Load(t.Context(), 0, storetest.Users(0, 3), make([]state.Stored, 3))); detail != "" {
+		if detail := retriable(l.Load(t.Context(), state.Takes{}, storetest.Users(0, 3), make([]state.Stored, 3))); detail != "" {
 			t.Fatal(detail)
 		}
 	}

@@ -15,6 +15,10 @@ type server interface {
 	// none). It is sent once; after an error it may have been carried out.
 	claim(ctx context.Context, fenceKey, token string) (now, before string, err error)
 
+	// swap stores a value under a key where the value before stands ("": none), in
+	// one step. It is sent once; after an error it may have been carried out.
+	swap(ctx context.Context, key, before, after string) (bool, error)
+
 	// read fills in the values of each read, "" for an absent key. Each read is
 	// atomic, all of them together are not. After an error no value is used.
 	read(ctx context.Context, reads []read) error
@@ -96,27 +100,59 @@ func (s *store) Claim(ctx context.Context, number int32) (Lane, error) {
 
 // Peek implements Store.
 func (s *store) Peek(ctx context.Context, number int32) (Checkpoint, bool, error) {
+	c, found, _, err := s.peek(ctx, number)
+	return c, found, err
+}
+
+// Written implements Store.
+func (s *store) Written(ctx context.Context, number int32) (Checkpoint, bool, error) {
+	c, found, claimed, err := s.peek(ctx, number)
+	return c, found && !claimed, err
+}
+
+// Lineage implements Store.
+func (s *store) Lineage(ctx context.Context) (string, error) {
+	text, err := s.get(ctx, s.keys.lineage)
+	if err != nil {
+		return "", fmt.Errorf("lineage, key %s: %w", s.keys.lineage, err)
+	}
+	return text, nil
+}
+
+// SwapLineage implements Store.
+func (s *store) SwapLineage(ctx context.Context, before, after string) (bool, error) {
+	done, err := s.server.swap(ctx, s.keys.lineage, before, after)
+	if err != nil {
+		return false, fmt.Errorf("change lineage, key %s: %w", s.keys.lineage, err)
+	}
+	return done, nil
+}
+
+// peek reads a checkpoint; claimed: in some shard the lane was claimed after it was
+// written.
+func (s *store) peek(ctx context.Context, number int32) (c Checkpoint, found, claimed bool, err error) {
 	shards := s.keys.shards()
 	checkpoints := make([]*Checkpoint, shards)
 	for i := range shards {
 		key := s.keys.fence(i, number)
 		text, err := s.get(ctx, key)
 		if err != nil {
-			return Checkpoint{}, false, fmt.Errorf("peek at lane %d, shard %d: %w", number, i, err)
+			return Checkpoint{}, false, false, fmt.Errorf("peek at lane %d, shard %d: %w", number, i, err)
 		}
 		if text == "" {
 			continue
 		}
 		f, err := parseFence(text)
+		claimed = claimed || f.n == 0
 		if err != nil {
-			return Checkpoint{}, false, fmt.Errorf("peek at lane %d, key %s: %w", number, key, err)
+			return Checkpoint{}, false, false, fmt.Errorf("peek at lane %d, key %s: %w", number, key, err)
 		}
 		if checkpoints[i], err = f.checkpoint(); err != nil {
-			return Checkpoint{}, false, fmt.Errorf("peek at lane %d, key %s: %w", number, key, err)
+			return Checkpoint{}, false, false, fmt.Errorf("peek at lane %d, key %s: %w", number, key, err)
 		}
 	}
-	c, found := mergeCheckpoints(checkpoints)
-	return c, found, nil
+	c, found = mergeCheckpoints(checkpoints)
+	return c, found, claimed, nil
 }
 
 // Record reads the record of one user, of whatever lane and incarnation, without

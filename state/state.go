@@ -52,6 +52,19 @@ type Store interface {
 	// where none is stored.
 	Peek(ctx context.Context, lane int32) (Checkpoint, bool, error)
 
+	// Written is Peek of a lane that nobody has claimed since its checkpoint was
+	// written; else it returns false: an owner may be about to write another.
+	Written(ctx context.Context, lane int32) (Checkpoint, bool, error)
+
+	// Lineage returns the text that SwapLineage has stored, "" where there is none.
+	Lineage(ctx context.Context) (string, error)
+
+	// SwapLineage stores a text where the one before stands ("": none does), in one
+	// step, and reports whether it did. No text may be used twice: a request that
+	// arrives late, or again, finds another one then. After an error it may have
+	// been carried out.
+	SwapLineage(ctx context.Context, before, after string) (bool, error)
+
 	// Check returns nil if the server can be reached, is new enough and evicts
 	// nothing.
 	Check(ctx context.Context) error
@@ -74,11 +87,11 @@ type Lane interface {
 	Epoch() int64
 
 	// Load reads the states of users into out, which has the same length. A user
-	// who is absent, or has a record of another incarnation only, has Found false.
+	// who is absent, or has a record that the lane does not take, has Found false.
 	// Each read is atomic with that of the fence record: what is returned was
 	// stored while the caller owned the lane. The states in out belong to the
 	// caller, who may change them; after an error out means nothing.
-	Load(ctx context.Context, incarnation uint32, users []int64, out []Stored) error
+	Load(ctx context.Context, takes Takes, users []int64, out []Stored) error
 
 	// Flush writes the records of a snapshot in chunks and its checkpoint with
 	// the last one, also when the snapshot has no records. After any error but
@@ -88,9 +101,20 @@ type Lane interface {
 	Flush(ctx context.Context, s *Snapshot) error
 }
 
+// Takes says which records of users a lane takes.
+type Takes struct {
+	// Incarnation of the lane's own records.
+	Incarnation uint32
+
+	// Inherits says of a record that a lane wrote under an incarnation whether it
+	// counts although it is not the lane's own: all that is in it comes before
+	// whatever this lane judges. nil: none does.
+	Inherits func(user int64, lane int32, incarnation uint32) bool
+}
+
 // Stored is what Lane.Load found for one user.
 type Stored struct {
 	Found bool
-	Tag   int64 // the input offset after the last event that State includes
+	Tag   int64 // the input offset after the last event that State includes; 0 where it is inherited
 	State rules.UserState
 }

@@ -44,7 +44,7 @@ func TestSentinelFailover(t *testing.T) {
 			var err error
 			if byLoad {
 				err = w.insist(func(ctx context.Context) error {
-					return w.lane.Load(ctx, 0, w.users, make([]state.Stored, len(w.users)))
+					return w.lane.Load(ctx, state.Takes{}, w.users, make([]state.Stored, len(w.users)))
 				})
 			} else {
 				w.snapshot.Reset(3, state.DefaultRedisOptions().Types, state.Checkpoint{Offset: 150})
@@ -88,7 +88,7 @@ func TestSentinelLosesClaim(t *testing.T) {
 	former.Kill()
 	s.AwaitFailover(former)
 	if err := next.insist(func(ctx context.Context) error {
-		return next.lane.Load(ctx, 0, next.users, make([]state.Stored, len(next.users)))
+		return next.lane.Load(ctx, state.Takes{}, next.users, make([]state.Stored, len(next.users)))
 	}); !errors.Is(err, state.ErrFenced) || !strings.Contains(err.Error(), "went back in time: epoch") {
 		t.Fatalf("load of an owner whose claim is lost: %v", err)
 	}
@@ -198,7 +198,7 @@ func TestClusterFailover(t *testing.T) {
 	former.Kill()
 	c.AwaitPromotion(replica, 3)
 	err := w.insist(func(ctx context.Context) error {
-		return w.lane.Load(ctx, 0, w.users, make([]state.Stored, len(w.users)))
+		return w.lane.Load(ctx, state.Takes{}, w.users, make([]state.Stored, len(w.users)))
 	})
 	if !errors.Is(err, state.ErrFenced) || !strings.Contains(err.Error(), "went back in time") {
 		t.Fatalf("after the failover: %v", err)

@@ -90,7 +90,7 @@ func (w *owner) load(covered int64) error {
 	out := make([]state.Stored, len(w.users))
 	if err := w.insist(func(ctx context.Context) error {
 		clear(out)
-		return w.lane.Load(ctx, 0, w.users, out)
+		return w.lane.Load(ctx, state.Takes{}, w.users, out)
 	}); err != nil {
 		return err
 	}

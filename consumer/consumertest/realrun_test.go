@@ -311,8 +311,8 @@ func TestCheckFindsWrongStates(t *testing.T) {
 				t.Fatal(err)
 			}
 			stored, whole := make([]state.Stored, 1), make([]state.Stored, 1)
-			if err := errors.Join(owned.Load(t.Context(), checkpoint.Incarnation, []int64{user}, stored),
-				owned.Load(t.Context(), checkpoint.Incarnation, []int64{user}, whole)); err != nil {
+			if err := errors.Join(owned.Load(t.Context(), state.Takes{Incarnation: checkpoint.Incarnation}, []int64{user}, stored),
+				owned.Load(t.Context(), state.Takes{Incarnation: checkpoint.Incarnation}, []int64{user}, whole)); err != nil {
 				t.Fatal(err)
 			}
 			changed := checkpoint

@@ -188,12 +188,12 @@ func (f *stateFaults) add(text string) {
 // load reads the states of users. A record that cannot be understood is an error of its user alone.
 func load(ctx context.Context, owned state.Lane, incarnation uint32, users []int64) ([]state.Stored, []error, error) {
 	stored, errs := make([]state.Stored, len(users)), make([]error, len(users))
-	err := owned.Load(ctx, incarnation, users, stored)
+	err := owned.Load(ctx, state.Takes{Incarnation: incarnation}, users, stored)
 	if !errors.Is(err, state.ErrCorrupt) {
 		return stored, errs, err
 	}
 	for i := range users {
-		if errs[i] = owned.Load(ctx, incarnation, users[i:i+1], stored[i:i+1]); errs[i] != nil && !errors.Is(errs[i], state.ErrCorrupt) {
+		if errs[i] = owned.Load(ctx, state.Takes{Incarnation: incarnation}, users[i:i+1], stored[i:i+1]); errs[i] != nil && !errors.Is(errs[i], state.ErrCorrupt) {
 			return nil, nil, errs[i]
 		}
 	}

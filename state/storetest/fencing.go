@@ -16,7 +16,7 @@ func (f *fixture) wantOver(l state.Lane) {
 	var s state.Snapshot
 	Fill(f, &s, 3, cp(99), nil, same)
 	f.wantFenced(l.Flush(f.ctx, &s), "")
-	f.wantFenced(l.Load(f.ctx, 0, Users(0, 1), make([]state.Stored, 1)), "")
+	f.wantFenced(l.Load(f.ctx, state.Takes{}, Users(0, 1), make([]state.Stored, 1)), "")
 }
 
 func newerClaimFencesFlush(f *fixture) {
@@ -40,7 +40,7 @@ func newerClaimFencesLoad(f *fixture) {
 	old := f.claim(3)
 	f.flush(old, 3, cp(50), Users(0, 5), same)
 	l := f.claim(3)
-	f.wantFenced(old.Load(f.ctx, 0, Users(0, 5), make([]state.Stored, 5)), "a newer owner")
+	f.wantFenced(old.Load(f.ctx, state.Takes{}, Users(0, 5), make([]state.Stored, 5)), "a newer owner")
 	f.wantOver(old)
 	f.want(l, Users(0, 5), 50, same)
 }
@@ -68,7 +68,7 @@ func wipeFencesFlush(f *fixture) {
 
 func wipeFencesLoad(f *fixture) {
 	l := f.wiped()
-	f.wantFenced(l.Load(f.ctx, 0, Users(0, 5), make([]state.Stored, 5)), "gone")
+	f.wantFenced(l.Load(f.ctx, state.Takes{}, Users(0, 5), make([]state.Stored, 5)), "gone")
 	f.wantOver(l)
 }
 
@@ -97,7 +97,7 @@ func olderCopyFencesFlush(f *fixture) {
 
 func olderCopyFencesLoad(f *fixture) {
 	l := f.wentBack()
-	f.wantFenced(l.Load(f.ctx, 0, Users(0, 1), make([]state.Stored, 1)), "went back in time: write 1 stands there, 2")
+	f.wantFenced(l.Load(f.ctx, state.Takes{}, Users(0, 1), make([]state.Stored, 1)), "went back in time: write 1 stands there, 2")
 	f.wantOver(l)
 }
 
@@ -106,7 +106,7 @@ func olderEpochFences(f *fixture) {
 	copied := f.fences(3)
 	reader, writer := f.claim(3), f.claim(3)
 	f.restore(copied)
-	f.wantFenced(reader.Load(f.ctx, 0, Users(0, 1), make([]state.Stored, 1)), "went back in time")
+	f.wantFenced(reader.Load(f.ctx, state.Takes{}, Users(0, 1), make([]state.Stored, 1)), "went back in time")
 	var s state.Snapshot
 	Fill(f, &s, 3, cp(60), nil, same)
 	f.wantFenced(writer.Flush(f.ctx, &s), "went back in time")
@@ -151,7 +151,7 @@ func sameEpochTwiceFencesFlush(f *fixture) {
 
 func sameEpochTwiceFencesLoad(f *fixture) {
 	first, second := f.twins()
-	f.wantFenced(first.Load(f.ctx, 0, Users(0, 3), make([]state.Stored, 3)), "another claim")
+	f.wantFenced(first.Load(f.ctx, state.Takes{}, Users(0, 3), make([]state.Stored, 3)), "another claim")
 	f.wantOver(first)
 	f.want(second, Users(0, 3), 20, func(u int64) int64 { return u + 1 })
 }
@@ -303,7 +303,7 @@ func corruptRecord(f *fixture) {
 		"text":    "hello",
 	} {
 		f.Set(f.T, key, bytes)
-		err := l.Load(f.ctx, 0, Users(0, 2), make([]state.Stored, 2))
+		err := l.Load(f.ctx, state.Takes{}, Users(0, 2), make([]state.Stored, 2))
 		if !errors.Is(err, state.ErrCorrupt) || !strings.Contains(err.Error(), "user 1") {
 			f.Fatalf("%s: load: %v", name, err)
 		}

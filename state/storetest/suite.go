@@ -48,6 +48,9 @@ func Run(t *testing.T, open func(t *testing.T) Backend) {
 		{"FlushedStatesAreVisible", flushedStatesAreVisible},
 		{"KeysAreAsDocumented", keysAreAsDocumented},
 		{"OtherIncarnationsAreAbsent", otherIncarnationsAreAbsent},
+		{"InheritedRecordsAreFound", inheritedRecordsAreFound},
+		{"LineageIsSwapped", lineageIsSwapped},
+		{"WrittenUntilClaimed", writtenUntilClaimed},
 		{"ClaimKeepsTheCheckpoint", claimKeepsTheCheckpoint},
 		{"EpochsGrow", epochsGrow},
 		{"EmptySnapshotMovesTheCheckpoint", emptySnapshotMovesTheCheckpoint},
@@ -119,7 +122,7 @@ func (f *fixture) flush(l state.Lane, number int32, c state.Checkpoint, users []
 func (f *fixture) load(l state.Lane, incarnation uint32, users []int64) []state.Stored {
 	f.Helper()
 	out := make([]state.Stored, len(users))
-	if err := l.Load(f.ctx, incarnation, users, out); err != nil {
+	if err := l.Load(f.ctx, state.Takes{Incarnation: incarnation}, users, out); err != nil {
 		f.Fatalf("load: %v", err)
 	}
 	return out

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"fmt"
 	"reflect"
 	"regexp"
 	"sync"
@@ -20,10 +21,10 @@ func firstClaimFindsNothing(f *fixture) {
 		f.Fatalf("a claim alone made a checkpoint, or peek failed: %v", err)
 	}
 	f.wantAbsent(l, Users(0, 3))
-	if err := l.Load(f.ctx, 0, nil, nil); err != nil {
+	if err := l.Load(f.ctx, state.Takes{}, nil, nil); err != nil {
 		f.Fatalf("load of nobody: %v", err)
 	}
-	if err := l.Load(f.ctx, 0, Users(0, 3), make([]state.Stored, 2)); err == nil {
+	if err := l.Load(f.ctx, state.Takes{}, Users(0, 3), make([]state.Stored, 2)); err == nil {
 		f.Fatal("load of 3 users into 2 places succeeded")
 	}
 }
@@ -175,7 +176,7 @@ func lanesAreApart(f *fixture) {
 	}
 	f.want(three, Users(0, 1), 50, same)
 	// A user belongs to one lane; the record of another one is no answer.
-	f.wantCorrupt(four.Load(f.ctx, 0, Users(0, 1), make([]state.Stored, 1)), "lane 3")
+	f.wantCorrupt(four.Load(f.ctx, state.Takes{}, Users(0, 1), make([]state.Stored, 1)), "lane 3")
 }
 
 func loadAndFlushTogether(f *fixture) {
@@ -208,4 +209,82 @@ func check(f *fixture) {
 	if err := f.Open(f.T).Check(f.ctx); err != nil {
 		f.Fatal(err)
 	}
+}
+
+// inheritedRecordsAreFound checks that a record of another lane and incarnation counts where the reader says so, before
+// all that the reader judges.
+func inheritedRecordsAreFound(f *fixture) {
+	users := Users(0, 3)
+	f.flush(f.claim(3), 3, cp(50), users, same)
+	l := f.claim(5)
+	own := cp(20)
+	own.Incarnation = 8
+	f.flush(l, 5, own, users[2:], func(int64) int64 { return 99 })
+	asked := map[int64]string{}
+	out := make([]state.Stored, len(users))
+	err := l.Load(f.ctx, state.Takes{Incarnation: 8, Inherits: func(user int64, lane int32, incarnation uint32) bool {
+		asked[user] = fmt.Sprint(lane, " ", incarnation)
+		return user == users[0]
+	}}, users, out)
+	if err != nil {
+		f.Fatal(err)
+	}
+	if want := map[int64]string{users[0]: "3 0", users[1]: "3 0"}; !reflect.DeepEqual(asked, want) {
+		f.Fatalf("asked for %v, want %v", asked, want)
+	}
+	first, last := State(f, users[0]), State(f, 99)
+	if !out[0].Found || out[0].Tag != 0 || !out[0].State.Equal(&first) || out[1].Found || !out[2].Found || out[2].Tag != 20 || !out[2].State.Equal(&last) {
+		f.Fatalf("got %+v", out)
+	}
+}
+
+// lineageIsSwapped checks that of two who change it from the same text one succeeds.
+func lineageIsSwapped(f *fixture) {
+	store, other := f.Open(f.T), f.Open(f.T)
+	want := func(text string) {
+		f.Helper()
+		if got, err := other.Lineage(f.ctx); err != nil || got != text {
+			f.Fatalf("lineage %q, %v, want %q", got, err, text)
+		}
+	}
+	want("")
+	for _, step := range []struct {
+		before, after string
+		done          bool
+	}{{"x", "a", false}, {"", "a", true}, {"", "b", false}, {"a", "b 2", true}, {"a", "c", false}, {"b 2", "{}", true}} {
+		if done, err := store.SwapLineage(f.ctx, step.before, step.after); err != nil || done != step.done {
+			f.Fatalf("%q to %q: %v, %v", step.before, step.after, done, err)
+		}
+	}
+	want("{}")
+	if text := f.Get(f.T, f.Keys+":{0}:lineage"); text != "{}" {
+		f.Fatalf("stored as %q", text)
+	}
+	f.LoseReplies(true)
+	_, err := store.SwapLineage(f.ctx, "{}", "unheard")
+	f.LoseReplies(false)
+	if err == nil || !state.Retriable(err) {
+		f.Fatalf("without an answer: %v", err)
+	}
+	want("unheard") // carried out once: to ask again is the caller's
+}
+
+// writtenUntilClaimed checks that a checkpoint is told from one whose lane was claimed since.
+func writtenUntilClaimed(f *fixture) {
+	store := f.Open(f.T)
+	want := func(written bool) {
+		f.Helper()
+		if c, ok, err := store.Written(f.ctx, 3); err != nil || ok != written || written && !reflect.DeepEqual(c, cp(50)) {
+			f.Fatalf("%+v, %v, %v, want %v", c, ok, err, written)
+		}
+	}
+	want(false)
+	l := f.claim(3)
+	want(false)
+	f.flush(l, 3, cp(50), nil, same)
+	want(true)
+	l = f.claim(3)
+	want(false)
+	f.flush(l, 3, cp(50), nil, same)
+	want(true)
 }

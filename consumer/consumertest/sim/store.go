@@ -168,11 +168,11 @@ type heldLane struct {
 }
 
 // Load implements state.Lane.
-func (l *heldLane) Load(ctx context.Context, incarnation uint32, users []int64, out []state.Stored) error {
+func (l *heldLane) Load(ctx context.Context, takes state.Takes, users []int64, out []state.Stored) error {
 	if err := l.gate.pass(ctx); err != nil {
 		return err
 	}
-	return l.Lane.Load(ctx, incarnation, users, out)
+	return l.Lane.Load(ctx, takes, users, out)
 }
 
 // Flush implements state.Lane.
