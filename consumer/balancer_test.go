@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/segmentio/kafka-go"
+
+	"github.com/lapwing/lapwing/consumer/contract"
 )
 
 func member(id string, generation int32, lanes ...int32) kafka.GroupMember {
@@ -26,7 +28,7 @@ func partitions(n int) (out []kafka.Partition) {
 }
 
 func TestBalancerIsSticky(t *testing.T) {
-	b := newBalancer(layout{"a", 6, "b"})
+	b := newBalancer(layout{"a", 6, contract.CRC32, "b"})
 	cases := []struct {
 		name    string
 		members []kafka.GroupMember
@@ -102,7 +104,7 @@ func TestBalancerProperties(t *testing.T) {
 }
 
 func TestBalancerRemembers(t *testing.T) {
-	b := newBalancer(layout{"a", 6, "b"})
+	b := newBalancer(layout{"a", 6, contract.CRC32, "b"})
 	b.remember(7, []int32{4, 2})
 	data, err := b.UserData()
 	if err != nil {
@@ -111,7 +113,7 @@ func TestBalancerRemembers(t *testing.T) {
 	if generation, lanes := parseUserData(data); generation != 7 || !slices.Equal(lanes, []int32{4, 2}) {
 		t.Fatalf("%d %v", generation, lanes)
 	}
-	if b.ProtocolName() != "lapwing-a.6.b" {
+	if b.ProtocolName() != "lapwing-a.6.crc32.b" {
 		t.Fatal(b.ProtocolName())
 	}
 }

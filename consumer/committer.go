@@ -192,7 +192,7 @@ func (c *committer) offsets(loads []load) []wire.TopicOffsets {
 		moved := make(map[int32]wire.OffsetMeta, len(loads))
 		for _, l := range loads {
 			p := l.parcel
-			m := mark{layout: c.engine.layout, offset: p.ends[i], at: p.ends[i]}
+			m := mark{layout: l.tenure.layout, topic: s.identity(), offset: p.ends[i], at: p.ends[i]}
 			if s.rekey {
 				m.offset = max(m.at, p.quiet)
 			}

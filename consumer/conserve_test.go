@@ -29,9 +29,9 @@ func idleEngine(tb testing.TB, lanes int32) *Engine {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	e.sources = []source{{topic: o.Input}}
-	e.topics = topicFacts{lanes: lanes, outputs: lanes, dead: lanes}
-	e.outputFollowsLane = true
+	e.sources = []source{{topic: o.Inputs[0]}}
+	e.topics = topicFacts{outputs: lanes, dead: lanes}
+	e.layout = newLayout(e.sources, lanes, o.Partitioner, e.options.settingsText())
 	e.cacheMax, e.dirtyMax = 1000, 1000
 	return e
 }
@@ -43,7 +43,14 @@ func idleTenure(tb testing.TB, e *Engine, lane int32) *tenure {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return newTenure(e, lane, func() {}, fence, lanePlan{plan: plan{incarnation: 1}, sources: make([]sourcePlan, len(e.sources))}, state.Checkpoint{Layout: "a.1.b", Incarnation: 1})
+	return newTenure(e, heldLane(e, fence, lane), func() {}, lanePlan{incarnation: 1, sources: make([]sourcePlan, len(e.sources))},
+		state.Checkpoint{Layout: e.layout.String(), Incarnation: 1})
+}
+
+// heldLane is a lane of the only era.
+func heldLane(e *Engine, fence state.Lane, lane int32) claimedLane {
+	first := lineage{}.restarted(newEra(e.layout, e.sources))
+	return claimedLane{number: lane, fence: fence, lineage: &first, layout: e.layout}
 }
 
 // FuzzConservation feeds arbitrary keys and values through decoding and judging: whatever comes, nothing crashes, and

@@ -30,14 +30,13 @@ type Engine struct {
 	producer        *wire.Producer // nil where nothing needs a transaction
 	owner           string         // stands in the checkpoint of each lane that this engine holds
 
-	// Set by prepare, before any lane starts.
-	topics            topicFacts
-	sources           []source // of each lane
-	layout            layout
-	inputSeen         inputSeen
-	outputFollowsLane bool // a user's result goes to the partition of its lane
-	limits            *limits
-	fit               fit
+	// Set by prepare, while no generation runs.
+	topics    topicFacts
+	sources   []source // of each lane
+	layout    layout
+	inputSeen inputSeen
+	limits    *limits
+	fit       fit
 
 	// Set at the start of a generation, before its lanes start: each lane's share.
 	dirtyMax, cacheMax int
@@ -59,7 +58,7 @@ func New(o Options) (*Engine, error) {
 	}
 	e := &Engine{
 		options: o, log: o.Logger, metrics: newMetrics(o.Registerer), health: newHealth(), limits: newLimits(&o),
-		inputSeen:   inputSeen{ask: make(chan struct{}, 1)},
+		inputSeen:   inputSeen{ask: make(chan struct{}, 1), look: make(chan struct{}, 1)},
 		owner:       ownerAtLeastOnce,
 		rulesHeader: wire.Header{Key: contract.HeaderRules, Value: []byte(o.Rules.Hash())},
 	}
@@ -98,6 +97,17 @@ func (e *Engine) sourceTopics() []string {
 	return names
 }
 
+// inputTopics are the topics that the lanes read, but for the rekey topic.
+func (e *Engine) inputTopics() []string {
+	var names []string
+	for _, s := range e.sources {
+		if !s.rekey {
+			names = append(names, s.topic)
+		}
+	}
+	return names
+}
+
 // Ready reports whether the engine works, and otherwise, a line each, what it waits for. Safe for concurrent use.
 func (e *Engine) Ready() (bool, string) { return e.health.ready() }
 
@@ -111,12 +121,24 @@ const joinBackoff = 500 * time.Millisecond
 // Run works until ctx ends; then it finishes the transaction, flushes, leaves the group and returns nil. Before, it
 // returns only what neither time nor a new membership can mend.
 func (e *Engine) Run(ctx context.Context) error {
-	if err := e.prepare(ctx); err != nil {
-		if ctx.Err() != nil {
-			return nil
+	for {
+		if err := e.prepare(ctx); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
 		}
-		return err
+		err := e.serveLayout(ctx)
+		if classify(err) != relayout {
+			return err
+		}
+		e.log.Warn("the layout changes: joining again", "group", e.options.Group, "former", e.layout.String(), "err", err)
 	}
+}
+
+// serveLayout is a member of the group under the layout that prepare has found, until ctx ends (nil), the layout changes or
+// something fails for good.
+func (e *Engine) serveLayout(ctx context.Context) error {
 	o := &e.options
 	lanes := newBalancer(e.layout)
 	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
@@ -151,20 +173,20 @@ func (e *Engine) join(ctx context.Context, group *kafka.ConsumerGroup, lanes *ba
 	for {
 		gen, err := group.Next(ctx)
 		if ctx.Err() != nil {
-			if cause := context.Cause(ctx); classify(cause) == fatal {
+			if cause := context.Cause(ctx); classify(cause) == fatal || classify(cause) == relayout {
 				return cause
 			}
 			return nil
 		}
 		if err != nil {
-			if err := e.joinFailed(err); err != nil {
+			if err := e.joinFailed(ctx, err); err != nil {
 				return err
 			}
 			continue
 		}
 		e.metrics.generations.Inc()
 		g := &generation{engine: e, member: wire.Member{Group: gen.GroupID, Generation: gen.ID, ID: gen.MemberID}}
-		for _, a := range gen.Assignments[e.options.Input] {
+		for _, a := range gen.Assignments[e.sources[0].topic] {
 			g.lanes = append(g.lanes, int32(a.ID))
 		}
 		for _, lane := range g.lanes {
@@ -184,8 +206,7 @@ func (e *Engine) join(ctx context.Context, group *kafka.ConsumerGroup, lanes *ba
 
 func (e *Engine) serve(ctx context.Context, g *generation) error {
 	if len(g.lanes) == 0 {
-		<-ctx.Done() // more members than lanes: this one stands by
-		return nil
+		return e.watchInput(ctx) // more members than lanes: this one stands by
 	}
 	e.cacheMax = max(e.options.CacheMax/len(g.lanes), 1)
 	e.dirtyMax = max(e.options.DirtyMax/len(g.lanes), 1)
@@ -193,10 +214,14 @@ func (e *Engine) serve(ctx context.Context, g *generation) error {
 }
 
 // joinFailed logs why the group could not be joined, once for each reason, and returns what waiting cannot mend.
-func (e *Engine) joinFailed(err error) error {
+func (e *Engine) joinFailed(ctx context.Context, err error) error {
 	problem := err.Error()
 	if errors.Is(err, kafka.InconsistentGroupProtocol) {
-		problem = fmt.Sprintf("another member of group %s runs with other settings or another topic (layout), or is no Lapwing: stop it first", e.options.Group)
+		// The others may have seen before this one that the inputs have grown.
+		if err := e.sameInput(ctx, time.Now()); errors.Is(err, errGrown) || errors.Is(err, errRecreated) {
+			return err
+		}
+		problem = fmt.Sprintf("another member of group %s runs with other settings or topics (its layout is not %s), or is no Lapwing: this one waits until it is stopped", e.options.Group, e.layout)
 	} else if classify(err) == fatal {
 		return fmt.Errorf("consumer: join group %s: %w", e.options.Group, err)
 	}

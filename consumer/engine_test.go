@@ -90,7 +90,7 @@ func (b *bench) engine(store state.Store, change func(*Options)) (e *Engine, sto
 	o := DefaultOptions()
 	o.Client, o.Store, o.Rules = client, store, rules.Builtin()
 	o.Logger = slog.New(slog.NewTextHandler(logs, nil))
-	o.Brokers, o.Group, o.Input, o.Output, o.DeadLetters = []string{b.broker}, b.group, b.input, b.output, b.dead
+	o.Brokers, o.Group, o.Inputs, o.Output, o.DeadLetters = []string{b.broker}, b.group, []string{b.input}, b.output, b.dead
 	o.TransactionTimeout = 5 * time.Second
 	o.FlushInterval = 50 * time.Millisecond
 	if change != nil {

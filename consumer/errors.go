@@ -16,6 +16,8 @@ const (
 	again class = iota
 	// rejoin: the membership is lost; the group is joined anew.
 	rejoin
+	// relayout: the membership ends, and the engine joins again with the layout that the topics have now.
+	relayout
 	// fatal: neither time nor a new membership mends it; the engine ends with it.
 	fatal
 )
@@ -25,13 +27,15 @@ const (
 func classify(err error) class {
 	var access *state.AccessError
 	switch {
-	case err == nil, errors.As(err, new(*stopError)), errors.Is(err, errGeneration), errors.Is(err, errStalled), errors.Is(err, errPartitionCounts),
+	case err == nil, errors.As(err, new(*stopError)), errors.Is(err, errGeneration), errors.Is(err, errStalled), errors.Is(err, errPartitionCounts), errors.Is(err, errLineage),
 		errors.Is(err, context.Canceled):
 		return again
 	case errors.Is(err, state.ErrEviction), errors.Is(err, state.ErrVersion), errors.Is(err, state.ErrTopology), errors.As(err, &access), errors.Is(err, errRecreated):
 		return fatal // the operator's to mend
 	case errors.Is(err, state.ErrCorrupt), errors.Is(err, state.ErrPending), errors.Is(err, errTag), errors.Is(err, errOrder):
 		return fatal // a broken invariant: nothing judged on it may go out
+	case errors.Is(err, errGrown):
+		return relayout
 	case errors.Is(err, state.ErrFenced):
 		return again
 	}

@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -24,7 +25,7 @@ var partitioners = [...]contract.Partitioner{contract.Murmur2, contract.CRC32, c
 
 // note counts an event that was read from a lane's own partition of the input; elsewhere: its user belongs to another. After
 // the last one it logs, if any were elsewhere.
-func (f *fit) note(e *Engine, lane int32, key []byte, elsewhere bool) {
+func (f *fit) note(r *reader, key []byte, elsewhere bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.over.Load() {
@@ -37,7 +38,7 @@ func (f *fit) note(e *Engine, lane int32, key []byte, elsewhere bool) {
 	if key != nil {
 		f.keyed++
 		for i, p := range partitioners {
-			if p.Partition(key, e.topics.lanes) == lane {
+			if p.Partition(key, r.layout.partitions) == r.lane {
 				f.of[i]++
 			}
 		}
@@ -49,7 +50,8 @@ func (f *fit) note(e *Engine, lane int32, key []byte, elsewhere bool) {
 	if f.elsewhere == 0 {
 		return
 	}
-	attrs := []any{"topic", e.options.Input, "events", f.events, "forwarded_percent", percent(f.elsewhere, f.events),
+	e := r.engine
+	attrs := []any{"topics", strings.Join(e.options.Inputs, ","), "events", f.events, "forwarded_percent", percent(f.elsewhere, f.events),
 		"without_key_percent", percent(f.events-f.keyed, f.events), "partitioner", e.options.Partitioner.String()}
 	best := 0
 	for i, p := range partitioners {

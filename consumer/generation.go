@@ -22,6 +22,7 @@ type generation struct {
 	member    wire.Member
 	lanes     []int32
 	watched   map[int32]*watched
+	look      layoutLook
 	committer *committer
 	end       context.CancelCauseFunc // ends the generation from inside
 }
@@ -48,6 +49,11 @@ func (g *generation) run(ctx context.Context) error {
 	var committing, background, lanes sync.WaitGroup
 	committing.Go(func() { g.committer.run(commits, stop) })
 	background.Go(func() { g.watchLag(work) })
+	background.Go(func() {
+		if err := e.watchInput(work); err != nil {
+			end(err)
+		}
+	})
 
 	sound := make([]*tenure, len(g.lanes))
 	for i, lane := range g.lanes {
@@ -86,7 +92,7 @@ func (g *generation) run(ctx context.Context) error {
 		e.health.clear(laneSubject(lane))
 		e.watch.remove(lane)
 	}
-	if cause := context.Cause(work); classify(cause) == fatal {
+	if cause := context.Cause(work); classify(cause) == fatal || classify(cause) == relayout {
 		return cause
 	}
 	return nil
@@ -149,13 +155,26 @@ func (g *generation) live(ctx context.Context, lane int32) (*tenure, error) {
 	return nil, context.Cause(attempt)
 }
 
-// attempt is one tenure from its start to its end. It is returned only if it is sound when ctx ends.
+// attempt is one tenure from its start to its end, and before it, where the layout has changed, what settles the lane under
+// the former one. A tenure is returned only if it is sound when ctx ends.
 func (g *generation) attempt(ctx context.Context, lane int32) (*tenure, error) {
-	t, err := g.start(ctx, lane)
-	if err != nil {
-		return nil, fmt.Errorf("consumer: start lane %d: %w", lane, err)
+	for {
+		t, err := g.start(ctx, lane)
+		if err != nil {
+			return nil, fmt.Errorf("consumer: start lane %d: %w", lane, err)
+		}
+		if t == nil {
+			continue // the layout that the lane was to be judged under has begun only now
+		}
+		if t, err = g.judge(ctx, t); !errors.Is(err, errSettled) {
+			return t, err
+		}
 	}
-	e := g.engine
+}
+
+// judge runs a tenure to its end.
+func (g *generation) judge(ctx context.Context, t *tenure) (*tenure, error) {
+	e, lane := g.engine, t.lane
 	e.metrics.laneStarts.WithLabelValues("started").Inc()
 	e.metrics.lanes.Inc()
 	defer e.metrics.lanes.Dec()
@@ -163,6 +182,13 @@ func (g *generation) attempt(ctx context.Context, lane int32) (*tenure, error) {
 	e.watch.running(g.watched[lane], t)
 	if err := t.run(ctx); err != nil {
 		g.committer.unregister(t)
+		if errors.Is(err, errSettled) {
+			// Its states are whole and committed. From now on nobody judges the lane under the former layout.
+			if err := t.settled(ctx); err != nil {
+				return nil, err
+			}
+			return nil, errSettled
+		}
 		if stop := (*stopError)(nil); errors.As(err, &stop) {
 			e.metrics.stop(lane, stop.cause)
 		}
@@ -203,12 +229,13 @@ func (g *generation) watchLag(ctx context.Context) {
 	}
 }
 
-// committedAndStart returns, as sums over the lane's sources, what is committed (-1: nothing of the input) and where the
+// committedAndStart returns, as sums over the lane's sources, what is committed (-1: nothing of any input) and where the
 // log begins.
 func (g *generation) committedAndStart(ctx context.Context, lane int32) (committed, start int64, err error) {
 	o := &g.engine.options
 	var unstable error
-	for i, s := range g.engine.sources {
+	judged := false
+	for _, s := range g.engine.sources {
 		at, err := o.Client.EarliestOffset(ctx, s.topic, lane)
 		if err != nil {
 			return 0, 0, err
@@ -222,11 +249,15 @@ func (g *generation) committedAndStart(ctx context.Context, lane int32) (committ
 			unstable = all[lane].Err
 		case all[lane].Offset >= 0:
 			committed += all[lane].Offset
-		case i == 0:
-			committed = -1 << 32 // whatever the others say
+			judged = judged || !s.rekey
+		default:
+			committed += at
 		}
 	}
-	return max(committed, -1), start, unstable
+	if !judged {
+		committed = -1
+	}
+	return committed, start, unstable
 }
 
 // lag returns the records between the lane's committed offset and the end of what can be read of its input; for a lane

@@ -44,6 +44,9 @@ func (t *tenure) judge(ctx context.Context) error {
 		return err
 	}
 	for {
+		if t.until != nil && t.reachedAll() {
+			return t.finish(ctx, errSettled)
+		}
 		c := t.await(ctx, anySource)
 		if c == nil {
 			return nil
@@ -61,6 +64,16 @@ func (t *tenure) judge(ctx context.Context) error {
 		}
 		t.give(c)
 	}
+}
+
+// reachedAll reports whether the lane was judged up to where it is settled.
+func (t *tenure) reachedAll() bool {
+	for s := range t.until {
+		if t.reached[s] < t.until[s] {
+			return false
+		}
+	}
+	return true
 }
 
 // anySource stands for whichever source has something.
@@ -207,7 +220,7 @@ func (t *tenure) load(ctx context.Context, records []record) error {
 	clear(stored)
 	t.progress.judge.at(stageLoad)
 	err := t.engine.insist(ctx, "load states", func(ctx context.Context) error {
-		return t.fence.Load(ctx, t.base.Incarnation, t.missing, stored)
+		return t.fence.Load(ctx, t.takes, t.missing, stored)
 	})
 	if err != nil {
 		return err
@@ -402,7 +415,7 @@ func (t *tenure) publish(r *record, now time.Time) {
 		s.headers = r.extra.appendTravelling(s.headers, true, true)
 	}
 	partition := t.lane
-	if !e.outputFollowsLane {
+	if t.layout.partitioner != contract.Murmur2 || t.layout.partitions != e.topics.outputs { // else it is the same
 		partition = contract.Murmur2.Partition(s.key, e.topics.outputs)
 	}
 	limit := &e.limits.output

@@ -1,12 +1,16 @@
 package consumer
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // lanePlan is what a lane does about all of its sources.
 type lanePlan struct {
-	plan     // of the lane: its offsets are the sums, its flags those of any source
-	sources  []sourcePlan
-	rekeyEnd int64 // of the rekey topic's partition at the start, what is not yet committed included
+	plan        // of the lane: its offsets are the sums, its flags those of any source
+	incarnation uint32
+	sources     []sourcePlan
+	rekeyEnd    int64 // of the rekey topic's partition at the start, what is not yet committed included
 }
 
 // sourcePlan is what a lane does about one source.
@@ -16,56 +20,45 @@ type sourcePlan struct {
 	quiet    int64 // see parcel
 }
 
-// decideLane decides about each source and joins what was decided. The first is the input.
+// decideLane decides about each source and joins what was decided.
 func decideLane(found []finding, reset OffsetReset, onDataLoss bool) (lanePlan, error) {
 	var l lanePlan
-	for i, f := range found {
-		s := sourcePlan{}
+	recreated := false
+	for _, f := range found {
+		var s sourcePlan
 		var err error
-		if i == 0 {
-			s.plan, err = decide(f, reset, onDataLoss)
+		if f.rekey {
+			s, err = decideRekey(f, recreated, reset, onDataLoss)
 		} else {
-			s, err = decideRekey(f, reset, onDataLoss)
+			s.plan, err = decide(f, reset, onDataLoss)
+			recreated = recreated || s.cause == causeRecreated
 		}
 		if err != nil {
 			return lanePlan{}, fmt.Errorf("%s/%d: %w", f.topic, f.lane, err)
 		}
 		l.sources = append(l.sources, s)
-	}
-	input := l.sources[0].plan
-	l.plan = input
-	for i := range l.sources {
-		s, f := &l.sources[i], &found[i]
-		if s.rebuild && !input.rebuild {
-			l.rebuild = true
-		}
-		if (input.rebuild || l.rebuild) && !s.rebuild && !s.fresh {
-			s.replayFrom = min(f.logStart, s.judgeFrom)
-			s.lostRebuild = s.replayFrom
-		}
-	}
-	if l.rebuild && !input.rebuild { // the input comes before, and was left out above
-		s := &l.sources[0]
-		s.replayFrom = min(found[0].logStart, s.judgeFrom)
-		s.lostRebuild = s.replayFrom
-	}
-	l.replayFrom, l.judgeFrom, l.lostReplay, l.lostJudge, l.lostRebuild = 0, 0, 0, 0, 0
-	for i := range l.sources {
-		s := &l.sources[i]
-		s.readFrom = max(s.replayFrom, s.readFrom)
-		l.incarnation = max(l.incarnation, s.incarnation)
+		l.renew = l.renew || s.renew
+		l.rebuild = l.rebuild || s.rebuild
 		l.resume = l.resume || s.resume
+		l.fresh = l.fresh || s.fresh && !f.rekey
 		if l.cause == "" {
 			l.cause, l.note = s.cause, s.note
+		}
+		if f.rekey {
+			l.rekeyEnd = f.logEnd
+		}
+	}
+	for i := range l.sources {
+		s, f := &l.sources[i], &found[i]
+		if l.rebuild && !s.rebuild && !s.fresh { // the states are made anew, of this source too
+			s.replayFrom = min(f.logStart, s.judgeFrom)
+			s.lostRebuild = s.replayFrom
 		}
 		l.lostReplay += s.lostReplay
 		l.lostJudge += s.lostJudge
 		l.lostRebuild += s.lostRebuild
 	}
 	l.sum()
-	if n := len(found); n > 1 {
-		l.rekeyEnd = found[n-1].logEnd
-	}
 	return l, nil
 }
 
@@ -80,6 +73,11 @@ func (l *lanePlan) sum() {
 	}
 }
 
+// anyFresh reports whether a source is begun.
+func (l *lanePlan) anyFresh() bool {
+	return slices.ContainsFunc(l.sources, func(s sourcePlan) bool { return s.fresh })
+}
+
 // offsets returns the offsets of all sources, as one of the plan's places.
 func (l *lanePlan) offsets(of func(*sourcePlan) int64) []int64 {
 	var all []int64
@@ -90,24 +88,32 @@ func (l *lanePlan) offsets(of func(*sourcePlan) int64) []int64 {
 }
 
 // decideRekey decides about the rekey topic. It is Lapwing's own, and younger than a group that comes from a version that
-// did not forward.
-func decideRekey(f finding, reset OffsetReset, onDataLoss bool) (sourcePlan, error) {
+// did not forward. recreated: an input was made again.
+func decideRekey(f finding, recreated bool, reset OffsetReset, onDataLoss bool) (sourcePlan, error) {
 	mark, marked := parseCommitMetadata(f.metadata)
 	quiet := f.committed
 	if marked && mark.offset == f.committed {
-		f.committed = mark.at
-		mark.offset = mark.at
+		f.committed, mark.offset = mark.at, mark.at
 		f.metadata = mark.String()
 	}
 	switch {
+	case marked && mark.topic != f.identity:
+		if !recreated && !onDataLoss {
+			return sourcePlan{}, &stopError{
+				cause:  causeRecreated,
+				what:   "the topic was deleted and made again: what was forwarded to it and not judged is lost",
+				remedy: "kafka.on_data_loss: continue goes on without it, with fresh states for all users of the partition: an alert may be missed, none is false",
+			}
+		}
+		p := plan{replayFrom: f.logStart, judgeFrom: f.logStart, fresh: true, renew: true,
+			cause: causeRecreated, note: "the topic of forwarded records was deleted and made again: going on with fresh states"}
+		return sourcePlan{plan: p, quiet: f.logStart}, nil
 	case f.committed < 0 && f.checkpoint.Offset <= 0:
 		// Nothing was ever judged of it: copies that are there come from lanes that have started before this one.
-		p := plan{replayFrom: f.logStart, judgeFrom: f.logStart, incarnation: 1, fresh: true}
-		return sourcePlan{plan: p, quiet: f.logStart}, nil
-	case marked && mark.layout.topics != f.layout.topics:
-		// The input was made again. What was forwarded before is judged once, as everything is.
-		p := plan{replayFrom: f.committed, judgeFrom: f.committed, incarnation: f.incarnation()}
-		return sourcePlan{plan: p, quiet: quiet}, nil
+		return sourcePlan{plan: plan{replayFrom: f.logStart, judgeFrom: f.logStart, fresh: true}, quiet: f.logStart}, nil
+	case recreated && f.committed >= 0:
+		// What was forwarded before, of the deleted topic, is judged once, as everything is, and not replayed.
+		return sourcePlan{plan: plan{replayFrom: f.committed, judgeFrom: f.committed}, quiet: quiet}, nil
 	}
 	s := sourcePlan{quiet: quiet}
 	if f.logStart > f.committed && f.logStart <= quiet {

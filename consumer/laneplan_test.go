@@ -5,13 +5,15 @@ import (
 	"reflect"
 	"testing"
 
+	"github.com/lapwing/lapwing/consumer/contract"
 	"github.com/lapwing/lapwing/state"
 )
 
 // TestDecideLane goes through what the two sources of a lane can have between them.
 func TestDecideLane(t *testing.T) {
-	ours := newLayout("events", [16]byte{1}, 6, "settings")
-	meta := func(offset, at int64) string { return mark{ours, offset, at}.String() }
+	ours := newLayout([]source{{topic: "events"}}, 6, contract.Murmur2, "settings")
+	const topic = "abcd"
+	meta := func(offset, at int64) string { return mark{ours, topic, offset, at}.String() }
 	type source struct {
 		m, c       int64
 		metadata   string
@@ -43,7 +45,7 @@ func TestDecideLane(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var found []finding
 			for i, s := range []source{c.input, c.rekey} {
-				found = append(found, finding{topic: []string{"events", "rekey"}[i], layout: ours, stored: s.m >= 0, epoch: 1,
+				found = append(found, finding{topic: []string{"events", "rekey"}[i], identity: topic, rekey: i == 1, stored: s.m >= 0,
 					checkpoint: state.Checkpoint{Offset: s.m, Layout: ours.String(), Incarnation: 1, Owner: "id"},
 					committed:  s.c, metadata: s.metadata, logStart: s.start, logEnd: s.end})
 			}

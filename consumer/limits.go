@@ -1,10 +1,12 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -168,7 +170,7 @@ func leastDeadLetter(o *Options) int {
 }
 
 func longestSource(o *Options) []byte {
-	return contract.AppendSource(nil, contract.Source{Topic: o.Input, Partition: math.MaxInt32, Offset: math.MaxInt64})
+	return contract.AppendSource(nil, contract.Source{Topic: slices.MaxFunc(o.Inputs, func(a, b string) int { return cmp.Compare(len(a), len(b)) }), Partition: math.MaxInt32, Offset: math.MaxInt64})
 }
 
 func leastBatch(topic string, key, value []byte, headers ...wire.Header) int {

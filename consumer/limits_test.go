@@ -112,7 +112,7 @@ func TestTopicTakesTooLittle(t *testing.T) {
 // much more than its bounds.
 func TestChunkBounds(t *testing.T) {
 	e := idleEngine(t, 1)
-	r := newReader(e, 0, 0, make(chan struct{}, 1))
+	r := newReader(e, e.layout, 0, 0, make(chan struct{}, 1))
 	for name, rec := range map[string]*wire.Record{
 		"small": {Value: []byte(event("deposit", "1", 1, 1))},
 		"large": {Value: bytes.Repeat([]byte("x"), 100_000)},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -62,7 +63,7 @@ type Options struct {
 
 	Brokers     []string // for the group membership, host:port
 	Group       string
-	Input       string
+	Inputs      []string // one or more, all of one partition count
 	Output      string
 	DeadLetters string
 
@@ -105,7 +106,7 @@ type Options struct {
 // DefaultOptions returns the defaults of everything that is not a dependency or a name.
 func DefaultOptions() Options {
 	return Options{
-		Group: "lapwing", Input: "events", Output: "alerts", DeadLetters: "events.dead",
+		Group: "lapwing", Inputs: []string{"events"}, Output: "alerts", DeadLetters: "events.dead",
 		Partitions: 6, Replication: -1,
 		Detail:         contract.DetailFull,
 		SessionTimeout: 6 * time.Second, RebalanceTimeout: 30 * time.Second, HeartbeatInterval: 300 * time.Millisecond,
@@ -128,13 +129,16 @@ func (o *Options) validate() error {
 	require(o.Store != nil, "Store is missing")
 	require(o.Rules != nil, "Rules is missing")
 	require(len(o.Brokers) > 0, "Brokers is empty")
-	for name, v := range map[string]string{"Group": o.Group, "Input": o.Input, "Output": o.Output, "DeadLetters": o.DeadLetters} {
+	for name, v := range map[string]string{"Group": o.Group, "Output": o.Output, "DeadLetters": o.DeadLetters} {
 		require(v != "", "%s is empty", name)
 	}
-	require(o.Input != o.Output && o.Input != o.DeadLetters && o.Output != o.DeadLetters,
-		"Input %q, Output %q and DeadLetters %q must be three topics", o.Input, o.Output, o.DeadLetters)
+	require(len(o.Inputs) > 0 && !slices.Contains(o.Inputs, ""), "Inputs %q is empty, or has an empty name", o.Inputs)
+	require(len(o.Inputs) <= inputsMax, "Inputs has %d topics, at most %d are read", len(o.Inputs), inputsMax)
+	topics := append(slices.Clone(o.Inputs), o.Output, o.DeadLetters)
+	slices.Sort(topics)
+	require(len(slices.Compact(slices.Clone(topics))) == len(topics), "Inputs %q, Output %q and DeadLetters %q must be different topics", o.Inputs, o.Output, o.DeadLetters)
 	rekey := o.rekeyTopic()
-	require(o.Input != rekey && o.Output != rekey && o.DeadLetters != rekey, "the topic %q is kept for what Lapwing forwards", rekey)
+	require(!slices.Contains(topics, rekey), "the topic %q is kept for what Lapwing forwards", rekey)
 	require(o.HeartbeatInterval > 0 && o.HeartbeatInterval*3 <= o.SessionTimeout,
 		"HeartbeatInterval %v must be at most a third of SessionTimeout %v", o.HeartbeatInterval, o.SessionTimeout)
 	require(o.TransactionTimeout >= time.Second, "TransactionTimeout %v is below 1s", o.TransactionTimeout)
@@ -161,9 +165,12 @@ func (o *Options) validate() error {
 // rekeyTopic names the topic of the copies of records that were in another partition than their user's.
 func (o *Options) rekeyTopic() string { return o.Group + ".rekey" }
 
-// settingsText is what, beside the topics, the meaning of a stored state depends on (design: layout).
+// inputsMax bounds the inputs: a checkpoint has an offset for each.
+const inputsMax = 32
+
+// settingsText is what, beside topics, partitions and partitioner, the meaning of a stored state depends on (design: layout).
 func (o *Options) settingsText() string {
 	d := o.Decoder
-	return fmt.Sprintf("partitioner=%s shards=%d types=%s millis=%t record=%t numeric=%t future=%s bytes=%d",
-		o.Partitioner, o.Shards, strings.Join(d.Types.Names(), ","), d.TimeMillis, d.TimeFromRecord, d.AcceptNumericAmount, d.MaxFuture, d.BytesMax)
+	return fmt.Sprintf("shards=%d types=%s millis=%t record=%t numeric=%t future=%s bytes=%d",
+		o.Shards, strings.Join(d.Types.Names(), ","), d.TimeMillis, d.TimeFromRecord, d.AcceptNumericAmount, d.MaxFuture, d.BytesMax)
 }

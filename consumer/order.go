@@ -30,7 +30,7 @@ func (t *tenure) readOrder(ctx context.Context) error {
 		found = found[:0]
 		call, cancel := context.WithTimeout(ctx, t.engine.options.FetchWaitMax+t.engine.options.RequestTimeout)
 		next, err := fetcher.Fetch(call, offset, func(rec *wire.Record) error {
-			if b, ok := asBoundary(rec, len(t.readers)); ok {
+			if b, under, ok := asBoundary(rec); ok && under == t.layout.String() && len(b.from) == len(t.readers) {
 				found = append(found, b)
 			}
 			return nil
@@ -63,16 +63,17 @@ func (t *tenure) readOrder(ctx context.Context) error {
 	return nil
 }
 
-// asBoundary returns the boundary that a record of the rekey topic is.
-func asBoundary(rec *wire.Record, sources int) (boundary, bool) {
+// asBoundary returns the boundary that a record of the rekey topic is, and the layout of its sources.
+func asBoundary(rec *wire.Record) (b boundary, layout string, ok bool) {
 	if rec.HeaderCount() != 1 || rec.Key != nil {
-		return boundary{}, false
+		return boundary{}, "", false
 	}
-	if _, ok := rec.Header(headerBoundary); !ok {
-		return boundary{}, false
+	under, ok := rec.Header(headerBoundary)
+	if !ok {
+		return boundary{}, "", false
 	}
-	b, err := parseBoundary(string(rec.Value), sources)
-	return b, err == nil
+	b, err := parseBoundary(string(rec.Value))
+	return b, string(under), err == nil
 }
 
 // replayAll replays up to where judging begins, source by source in the order in which they were judged. It returns

@@ -24,7 +24,6 @@ const (
 
 // A lane stops for these and never recovers by itself.
 const (
-	causePartitions cause = "partitions" // the input topic has another partition count
 	causeSettings   cause = "settings"   // events are left to replay under other settings
 	causeUnreadable cause = "unreadable" // a record batch that no second reading mends
 	causeTakesLess  cause = "takes_less" // the topic of results or dead letters takes less than the least of them has
@@ -33,7 +32,7 @@ const (
 // causes are all, so that each has its metric from the start.
 var causes = []cause{
 	causeDataLoss, causeForeignOffset, causeCheckpointAhead, causeNoOffset, causeNoCheckpoint, causeRecreated, causeTruncated,
-	causePartitions, causeSettings, causeUnreadable, causeTakesLess,
+	causeSettings, causeUnreadable, causeTakesLess,
 }
 
 // finding is what a lane's start has seen: the checkpoint M in the store, the committed offset C in Kafka, the input's
@@ -41,33 +40,33 @@ var causes = []cause{
 type finding struct {
 	topic      string
 	lane       int32
-	layout     layout // ours
+	identity   string // of the topic, see source
+	rekey      bool
 	checkpoint state.Checkpoint
 	stored     bool  // a fence record stands in the store
-	epoch      int64 // of the claim: at least the store's clock in microseconds
 	committed  int64 // C; -1: none
 	metadata   string
 	logStart   int64
 	logEnd     int64
 }
 
-// incarnation returns one that no record in the store has, of this lane or of another: lanes may have lost their
+// newIncarnation returns one that no record in the store has, of this lane or of another: lanes may have lost their
 // checkpoints, and a topic that is made again with another partition count gives users to other lanes. It is drawn from
-// the claim's epoch, which is never given twice, and above the lane's last one.
-func (f *finding) incarnation() uint32 {
-	sum := sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(f.epoch)))
+// the claim's epoch, which is never given twice, and above the lane's last one (0: none).
+func newIncarnation(epoch int64, last uint32) uint32 {
+	sum := sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(epoch)))
 	drawn := binary.BigEndian.Uint32(sum[:])
-	if !f.stored {
+	if last == 0 {
 		return drawn>>1 | 1
 	}
-	return f.checkpoint.Incarnation + 1 + drawn>>12
+	return last + 1 + drawn>>12
 }
 
 // plan is what the lane does about it: replay [replayFrom, judgeFrom) silently, then judge. Counts are of offsets: that
 // is records, and the markers and aborted records of transactional producers.
 type plan struct {
 	replayFrom, judgeFrom int64
-	incarnation           uint32 // stored states of another one read as absent
+	renew                 bool   // stored states are void: the lane takes a new incarnation
 	fresh                 bool   // a first start: the offsets come from the start position
 	resume                bool   // from the checkpoint, without a committed offset of our own
 	rebuild               bool   // under a new incarnation up to an offset that somebody else has set
@@ -90,22 +89,16 @@ func (e *stopError) Error() string { return e.what + "; " + e.remedy }
 
 // decide is the table of DESIGN.md, The start of a lane. It changes nothing.
 func decide(f finding, reset OffsetReset, onDataLoss bool) (plan, error) {
-	p := plan{incarnation: max(f.checkpoint.Incarnation, 1)}
+	var p plan
 	m, c := int64(-1), f.committed
 	if f.stored {
 		m = f.checkpoint.Offset
-	} else {
-		p.incarnation = f.incarnation() // what stands in the store without a checkpoint is nobody's
 	}
 	mark, marked := parseCommitMetadata(f.metadata)
-	// Offsets and states of a topic that was deleted mean nothing in the one made again under its name.
-	if l, err := parseLayout(f.checkpoint.Layout); m >= 0 && err == nil && l.topics != f.layout.topics {
-		m = -1
-		p.recreated(f)
-	}
-	if c >= 0 && marked && mark.layout.topics != f.layout.topics {
+	// An offset of a topic that was deleted means nothing in the one made again under its name.
+	if c >= 0 && marked && mark.topic != f.identity {
 		c = -1
-		p.recreated(f)
+		p.renew, p.cause, p.note = true, causeRecreated, "the input topic was deleted and made again: its old offsets and states are ignored"
 	}
 	ours := marked && mark.offset == c
 	switch {
@@ -134,12 +127,12 @@ func decide(f finding, reset OffsetReset, onDataLoss bool) (plan, error) {
 		if reset != OffsetResetRebuild {
 			return plan{}, stop
 		}
-		p.incarnation = f.incarnation()
-		p.rebuild = true
+		p.renew, p.rebuild = true, true
 		p.replayFrom, p.judgeFrom = min(f.logStart, c), c
 		p.lostRebuild = p.replayFrom
 		p.cause, p.note = stop.cause, "offsets set by somebody else: states are rebuilt from what is kept"
 	case m < 0:
+		p.renew = !f.stored // what stands in the store without a checkpoint is nobody's
 		p.replayFrom, p.judgeFrom = min(f.logStart, c), c
 		p.lostRebuild = p.replayFrom
 		if p.cause == "" && c > 0 {
@@ -157,12 +150,6 @@ func decide(f finding, reset OffsetReset, onDataLoss bool) (plan, error) {
 		}
 	}
 	return withoutDeleted(p, f, onDataLoss)
-}
-
-// recreated notes that what was found belongs to another topic of this name.
-func (p *plan) recreated(f finding) {
-	p.incarnation = f.incarnation()
-	p.cause, p.note = causeRecreated, "the input topic was deleted and made again: its old offsets and states are ignored"
 }
 
 func noOffsetError(checkpoint, remedy string) *stopError {
@@ -239,7 +226,7 @@ func withoutDeleted(p plan, f finding, onDataLoss bool) (plan, error) {
 	}
 	// Every stored state ends before the hole. Whether its user had events inside cannot be known, and an alert that
 	// joins both sides of a hole would be false: so all of them start fresh.
-	p.incarnation = max(p.incarnation, f.incarnation())
+	p.renew = true
 	p.replayFrom, p.judgeFrom = f.logStart, max(p.judgeFrom, f.logStart)
 	p.cause, p.note = causeDataLoss, "input was deleted before it was used: going on behind it with fresh states"
 	return p, nil

@@ -102,6 +102,8 @@ const chunksAhead = 2
 // reader fetches and decodes one source of a lane. It runs as one goroutine; the judge returns chunks to free.
 type reader struct {
 	engine  *Engine
+	layout  layout
+	under   string // the layout's text
 	lane    int32
 	index   int // of the source
 	source  source
@@ -115,9 +117,9 @@ type reader struct {
 	arrived chan<- struct{} // tells the judge that chunks has one; with room for one
 }
 
-func newReader(e *Engine, lane int32, index int, arrived chan<- struct{}) *reader {
+func newReader(e *Engine, under layout, lane int32, index int, arrived chan<- struct{}) *reader {
 	r := &reader{
-		engine: e, lane: lane, index: index, source: e.sources[index],
+		engine: e, layout: under, under: under.String(), lane: lane, index: index, source: e.sources[index],
 		decoder: contract.NewDecoder(e.options.Decoder),
 		chunks:  make(chan *chunk, chunksAhead-1),
 		free:    make(chan *chunk, chunksAhead+1),
@@ -180,6 +182,9 @@ func (r *reader) run(ctx context.Context, offset int64) error {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
+			if errors.Is(err, errGrown) {
+				return r.grown(ctx)
+			}
 			if remedy := unreadable(err); remedy != "" {
 				if c.next == offset {
 					return r.finish(ctx, c, offset, &stopError{cause: causeUnreadable, what: err.Error(), remedy: remedy})
@@ -230,6 +235,16 @@ func (r *reader) sameCount(ctx context.Context, c *chunk) error {
 		return nil
 	}
 	return r.engine.sameInput(ctx, time.Now().Add(-inputSeenMax))
+}
+
+// grown leaves it to the engine to end the membership; all that was read before is judged and committed.
+func (r *reader) grown(ctx context.Context) error {
+	select {
+	case r.engine.inputSeen.look <- struct{}{}:
+	default:
+	}
+	<-ctx.Done()
+	return ctx.Err()
 }
 
 // lost tells the judge that the position is not in the log, and waits for the end of ctx. Whether the log was deleted up
@@ -288,13 +303,15 @@ func (r *reader) fetch(ctx context.Context, c *chunk, offset int64) error {
 func (r *reader) decode(c *chunk, out *record, rec *wire.Record) {
 	timeMillis, own := rec.TimeMillis, 0
 	var origin *contract.Source
+	moved := false // forwarded under another layout
 	if r.source.rekey {
-		if _, ok := asBoundary(rec, len(r.engine.sources)); ok {
+		if _, _, ok := asBoundary(rec); ok {
 			out.kind = kindBoundary
 			return
 		}
-		if s, t, ok := copied(rec); ok {
-			origin, timeMillis, own = &s, t, copyHeaders
+		if c, ok := copied(rec); ok {
+			origin, timeMillis, own = &c.source, c.timeMillis, copyHeaders
+			moved = c.layout != r.under
 		}
 	}
 	if rec.Value == nil {
@@ -305,7 +322,7 @@ func (r *reader) decode(c *chunk, out *record, rec *wire.Record) {
 	if refusal == nil {
 		lane := r.laneOf(&out.event)
 		if !r.source.rekey && len(r.engine.sources) > 1 && !r.engine.fit.over.Load() {
-			r.engine.fit.note(r.engine, r.lane, rec.Key, lane != r.lane)
+			r.engine.fit.note(r, rec.Key, lane != r.lane)
 		}
 		switch {
 		case lane == r.lane:
@@ -320,11 +337,11 @@ func (r *reader) decode(c *chunk, out *record, rec *wire.Record) {
 				out.extra.origin = origin
 			}
 			return
-		case r.source.rekey || len(r.engine.sources) < 2: // a copy is never forwarded again
+		case r.source.rekey && !moved: // a copy is never forwarded again under one layout
 			refusal = r.wrongPartition(&out.event, lane)
 		default:
 			out.kind = kindForward
-			out.extra = &recordExtra{lane: lane}
+			out.extra = &recordExtra{lane: lane, origin: origin}
 		}
 	}
 	if refusal != nil {
@@ -357,13 +374,13 @@ func headersSize(rec *wire.Record) int {
 // laneOf returns the lane that owns the event's user.
 func (r *reader) laneOf(ev *contract.Event) int32 {
 	r.key = strconv.AppendInt(r.key[:0], ev.UserID, 10)
-	return r.engine.options.Partitioner.Partition(r.key, r.engine.topics.lanes)
+	return r.layout.laneOf(r.key)
 }
 
 // wrongPartition refuses an event that another lane owns and that cannot be forwarded.
 func (r *reader) wrongPartition(ev *contract.Event, lane int32) *contract.Refusal {
 	return &contract.Refusal{Reason: contract.ReasonWrongPartition,
-		Detail: fmt.Sprintf("user %d belongs to partition %d by %s", ev.UserID, lane, r.engine.options.Partitioner)}
+		Detail: fmt.Sprintf("user %d belongs to partition %d by %s", ev.UserID, lane, r.layout.partitioner)}
 }
 
 // travellingBytesMax bounds a header that travels to the result: a gateway's request id has at most 53 bytes, a traceparent 55.

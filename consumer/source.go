@@ -1,18 +1,22 @@
 package consumer
 
 import (
+	"encoding/hex"
 	"fmt"
 	"strconv"
 	"strings"
 )
 
-// source is one topic that a lane reads its own partition of: first the input, then, where there is more than one
-// partition, the rekey topic.
+// source is one topic that a lane reads its own partition of: the inputs in the order of their names, then, where there is
+// more than one partition or input, the rekey topic.
 type source struct {
 	topic string
 	id    [16]byte
 	rekey bool // holds copies of records that producers put into another partition, and boundaries
 }
+
+// identity is a hash of the topic's name and id: a topic that is deleted and made again has another one.
+func (s *source) identity() string { return shortHash(s.topic + "\x00" + hex.EncodeToString(s.id[:])) }
 
 // A lane's place in the order of judging is one offset per source. Their sum grows with each record, whatever source it
 // comes from, so it stands for the place wherever only earlier and later matter: in tags, in M and C, in the cache. It is
@@ -39,8 +43,8 @@ type boundary struct {
 	segments []segment
 }
 
-// headerBoundary is the only header of a boundary. A copy of a hostile record never ends with it: Lapwing's own headers
-// come last.
+// headerBoundary is the only header of a boundary; its value is the layout that was judged under. A copy of a hostile record
+// never ends with it: Lapwing's own headers come last.
 const headerBoundary = "lapwing-boundary"
 
 // segmentsMax bounds the segments of a parcel, and with them the size of a boundary.
@@ -67,15 +71,15 @@ func (b *boundary) append(dst []byte) []byte {
 	return dst
 }
 
-// parseBoundary reads the text of a boundary of so many sources.
-func parseBoundary(text string, sources int) (boundary, error) {
+// parseBoundary reads the text of a boundary.
+func parseBoundary(text string) (boundary, error) {
 	fail := func(what string) (boundary, error) {
 		return boundary{}, fmt.Errorf("consumer: boundary %.100q: %s", text, what)
 	}
 	fields := strings.Split(text, " ")
 	from, err := parseOffsets(fields[0])
-	if err != nil || len(from) != sources {
-		return fail(fmt.Sprintf("does not begin with the offsets of %d sources", sources))
+	if err != nil || len(from) < 2 {
+		return fail("does not begin with the offsets of several sources")
 	}
 	if len(fields) < 2 || len(fields) > 1+segmentsMax {
 		return fail("has no segments, or too many")
@@ -85,7 +89,7 @@ func parseBoundary(text string, sources int) (boundary, error) {
 	for _, field := range fields[1:] {
 		head, tail, _ := strings.Cut(field, ":")
 		source, err := strconv.ParseUint(head, 10, 16)
-		if err != nil || int(source) >= sources {
+		if err != nil || int(source) >= len(from) {
 			return fail("names a source that is not there")
 		}
 		to, err := strconv.ParseInt(tail, 10, 64)

@@ -20,15 +20,15 @@ func TestBoundaryText(t *testing.T) {
 	if got := string(b.append(nil)); got != text {
 		t.Errorf("written as %q, want %q", got, text)
 	}
-	if got, err := parseBoundary(text, 2); err != nil || !reflect.DeepEqual(got, b) {
+	if got, err := parseBoundary(text); err != nil || !reflect.DeepEqual(got, b) {
 		t.Errorf("read as %+v, %v", got, err)
 	}
 	for _, bad := range []string{
-		"", "100,5", "100 0:110", "100,5,1 0:110", "100,5 2:110", "100,5 0:100", "100,5 0:99", "100,5 0:110 0:105", "100,5 0:x",
+		"", "100,5", "100 0:110", "100,5,1 3:110", "100,5 2:110", "100,5 0:100", "100,5 0:99", "100,5 0:110 0:105", "100,5 0:x",
 		"100,5 :110", "100,5 0", "100,-5 0:110", "100,5  0:110", "100,5 0:110 ", "100,5 -1:110", "100,5 0:9223372036854775808",
 		"100,5" + strings.Repeat(" 0:101", segmentsMax+1),
 	} {
-		if got, err := parseBoundary(bad, 2); err == nil {
+		if got, err := parseBoundary(bad); err == nil {
 			t.Errorf("%.60q is read as %+v", bad, got)
 		}
 	}
@@ -137,7 +137,7 @@ func TestQuietIsNoLag(t *testing.T) {
 	}
 	p := lanePlan{sources: []sourcePlan{{plan: plan{judgeFrom: 100}}, {plan: plan{judgeFrom: 9}, quiet: 12}}}
 	p.sum()
-	tn := newTenure(e, 0, func() {}, fence, p, state.Checkpoint{Layout: "a.2.b", Incarnation: 1})
+	tn := newTenure(e, heldLane(e, fence, 0), func() {}, p, state.Checkpoint{Layout: e.layout.String(), Incarnation: 1})
 	if n := tn.progress.committed.Load(); n != 112 || tn.committedOffset() != 109 {
 		t.Errorf("committed %d, with what is quiet behind it %d, want 109 and 112", tn.committedOffset(), n)
 	}
@@ -165,7 +165,7 @@ func TestFit(t *testing.T) {
 				if !c.keys {
 					k = nil
 				}
-				e.fit.note(e, lane, k, contract.Murmur2.UserPartition(user, 6) != lane)
+				e.fit.note(&reader{engine: e, layout: e.layout, lane: lane}, k, contract.Murmur2.UserPartition(user, 6) != lane)
 			}
 			switch text := log.String(); {
 			case c.want == "" && text != "":

@@ -309,6 +309,8 @@ const (
 	stageBarrier
 	stageFence
 	stageOffset
+	stageLineage
+	stageLayout
 	stagePlan
 	stageOpen
 	stageFetch
@@ -330,6 +332,8 @@ var stageNames = [...]string{
 	stageBarrier:   "waits for the transaction under way to be decided",
 	stageFence:     "fences the former owner",
 	stageOffset:    "reads the committed offset",
+	stageLineage:   "reads under which layout the group judges",
+	stageLayout:    "waits until all lanes are settled under the former layout",
 	stagePlan:      "finds out what to replay",
 	stageOpen:      "writes its first checkpoint",
 	stageFetch:     "fetches",

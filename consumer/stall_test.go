@@ -398,7 +398,7 @@ func TestStallInFetch(t *testing.T) {
 	log := newLogbook("", false)
 	e, stop := b.engine(state.NewMemory(), func(o *Options) { quick(o); o.Logger = slog.New(log) })
 	waitReady(t, e)
-	input := e.topics.inputID
+	input := e.sources[0].id
 	var mu sync.Mutex
 	empty := true
 	cluster.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {

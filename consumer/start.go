@@ -24,9 +24,10 @@ func (g *generation) start(ctx context.Context, lane int32) (*tenure, error) {
 	return t, err
 }
 
-// begin is the one recovery path for everything: assignment, crash, doubtful transaction, lost Redis data. The order
-// matters (DESIGN.md, The start of a lane): a zombie stops at 1 before it can fence anybody; 2 fences past owners'
-// writes before any state is read; 3 decides every transaction of past owners before 4 reads the offset.
+// begin is the one recovery path for everything: assignment, crash, doubtful transaction, lost Redis data, and the change to
+// another layout, for which it returns nil when the lane has to begin again under it. The order matters (DESIGN.md, The
+// start of a lane): a zombie stops at 1 before it can fence anybody; 2 fences past owners' writes before any state is read;
+// 3 decides every transaction of past owners before 4 reads the offset.
 func (g *generation) begin(ctx context.Context, lane int32) (*tenure, error) {
 	e, stage := g.engine, &g.watched[lane].start
 	// 1. A heartbeat of this generation is answered.
@@ -37,14 +38,74 @@ func (g *generation) begin(ctx context.Context, lane int32) (*tenure, error) {
 	if err := e.checkLimits(ctx); err != nil {
 		return nil, err
 	}
+	// 2. and 3.
+	fence, err := g.claim(ctx, lane, stage)
+	if err != nil {
+		return nil, err
+	}
+	stage.at(stageLineage)
+	c := claimedLane{number: lane, fence: fence, layout: e.layout}
+	if c.lineage, err = g.lineage(ctx); err != nil {
+		return nil, err
+	}
+	c.read()
+	drain := false
+	if c.lineage.Present.Layout != e.layout.String() {
+		if drain, err = g.change(ctx, c, stage); err != nil || !drain {
+			return nil, err
+		}
+		c.layout = c.lineage.Present.layout()
+	} else if settledIn(c.checkpoint.Layout) == c.lineage.Present.Number {
+		// A change was given up. Whoever was about to make it finds another text.
+		err := g.swapLineage(ctx, c.lineage, c.lineage.touched())
+		if errors.Is(err, errLineage) { // another lane was faster, or the change
+			var now *lineage
+			if now, err = g.lineage(ctx); err == nil && now.Present.Number != c.lineage.Present.Number {
+				return nil, nil
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	// 4. The stable offset.
+	stage.at(stageOffset)
+	var committed []wire.Committed
+	for _, s := range e.sources {
+		at, err := g.stableOffset(ctx, s.topic, lane)
+		if err != nil {
+			return nil, err
+		}
+		committed = append(committed, at)
+	}
+	stage.at(stagePlan)
+	p, err := g.plan(ctx, c, committed)
+	if err != nil {
+		return nil, err
+	}
+	stage.at(stageOpen)
+	var until []int64
+	if drain {
+		if until, err = g.ends(ctx, lane); err != nil {
+			return nil, err
+		}
+	}
+	t, err := g.open(ctx, c, p)
+	if err == nil {
+		t.until = until
+	}
+	return t, err
+}
+
+// claim makes this process the lane's owner: past owners can neither write nor commit any more.
+func (g *generation) claim(ctx context.Context, lane int32, stage *stageMark) (fence state.Lane, err error) {
+	e := g.engine
 	// 2. Claim the epoch.
 	stage.at(stageClaim)
-	var fence state.Lane
-	err := e.insist(ctx, "claim", func(ctx context.Context) (err error) {
+	if err := e.insist(ctx, "claim", func(ctx context.Context) (err error) {
 		fence, err = e.options.Store.Claim(ctx, lane)
 		return err
-	})
-	if err != nil {
+	}); err != nil {
 		return nil, err
 	}
 	checkpoint, _ := fence.Previous()
@@ -62,36 +123,88 @@ func (g *generation) begin(ctx context.Context, lane int32) (*tenure, error) {
 			return nil, fmt.Errorf("fence transactional id %s: %w", owner, err)
 		}
 	}
-	// 4. The stable offset.
-	stage.at(stageOffset)
-	var committed []wire.Committed
-	for _, s := range e.sources {
-		c, err := g.stableOffset(ctx, s.topic, lane)
-		if err != nil {
-			return nil, err
+	return fence, nil
+}
+
+// claimedLane is a lane that this process owns, and what the store says of it.
+type claimedLane struct {
+	number  int32
+	fence   state.Lane
+	lineage *lineage
+	layout  layout // that it is judged under
+
+	checkpoint state.Checkpoint // under the present era's incarnation, and with its owner
+	stored     bool             // the checkpoint counts
+	era        *era             // whose sources its offsets are
+}
+
+// read fills in what stands in the store.
+func (c *claimedLane) read() {
+	present := &c.lineage.Present
+	c.checkpoint, c.stored = c.fence.Previous()
+	c.era = present
+	settled := settledIn(c.checkpoint.Layout)
+	switch {
+	case !c.stored || settled == present.Number || c.checkpoint.Layout == present.Layout:
+	case len(c.lineage.Former) > 0 && settled == c.lineage.Former[0].Number:
+		// The lane has not been judged in the present era: what stands there is how it ended the one before.
+		c.era = &c.lineage.Former[0]
+		c.checkpoint.Incarnation = present.began(c.number)
+	default: // of no era that is known
+		c.checkpoint.Offset = -1
+		c.stored = false
+	}
+	if settled >= 0 && c.checkpoint.Offset < 0 {
+		c.stored = false
+	}
+}
+
+// offset returns M of a source, -1: there is none, and whether the checkpoint knows the source at all.
+func (c *claimedLane) offset(s source) (m int64, known bool) {
+	if !c.stored || c.checkpoint.Offset < 0 {
+		return -1, true
+	}
+	for i, of := range c.era.Sources {
+		if of.Topic != s.topic || of.Rekey != s.rekey {
+			continue
 		}
-		committed = append(committed, c)
+		switch {
+		case len(c.checkpoint.Sources) == 0 && i == 0:
+			return c.checkpoint.Offset, true
+		case i < len(c.checkpoint.Sources):
+			return c.checkpoint.Sources[i], true
+		}
+		return 0, true // it was written before the source had anything
 	}
-	stage.at(stagePlan)
-	p, err := g.plan(ctx, lane, fence, committed)
-	if err != nil {
-		return nil, err
-	}
-	stage.at(stageOpen)
-	return g.open(ctx, lane, fence, p, checkpoint)
+	return -1, false
 }
 
 // plan finds out what the lane has to do.
-func (g *generation) plan(ctx context.Context, lane int32, fence state.Lane, committed []wire.Committed) (lanePlan, error) {
-	e := g.engine
+func (g *generation) plan(ctx context.Context, c claimedLane, committed []wire.Committed) (lanePlan, error) {
+	e, lane := g.engine, c.number
 	if err := e.call(ctx, e.checkInput); err != nil {
 		return lanePlan{}, err
 	}
-	checkpoint, stored := fence.Previous()
 	var found []finding
 	for i, s := range e.sources {
-		f := finding{topic: s.topic, lane: lane, layout: e.layout, epoch: fence.Epoch(), committed: committed[i].Offset, metadata: committed[i].Metadata,
-			checkpoint: ofSource(checkpoint, i), stored: stored}
+		f := finding{topic: s.topic, lane: lane, identity: s.identity(), rekey: s.rekey,
+			committed: committed[i].Offset, metadata: committed[i].Metadata, checkpoint: c.checkpoint, stored: c.stored}
+		f.checkpoint.Sources = nil
+		var known bool
+		if f.checkpoint.Offset, known = c.offset(s); !known {
+			// The layout before did not have it. What the group has committed of it, earlier still, is in the states.
+			mark, _ := parseCommitMetadata(f.metadata)
+			switch {
+			case f.committed >= 0 && mark.offset == f.committed:
+				f.checkpoint.Offset = mark.at
+			case f.committed >= 0:
+				f.checkpoint.Offset = f.committed
+			case s.rekey:
+				f.checkpoint.Offset = 0
+			default:
+				f.stored = false
+			}
+		}
 		err := e.call(ctx, func(ctx context.Context) (err error) {
 			if f.logStart, err = e.options.Client.EarliestOffset(ctx, s.topic, lane); err != nil {
 				return err
@@ -103,24 +216,30 @@ func (g *generation) plan(ctx context.Context, lane int32, fence state.Lane, com
 			return lanePlan{}, fmt.Errorf("bounds of %s/%d: %w", s.topic, lane, err)
 		}
 		found = append(found, f)
-		if i > 0 {
-			continue
-		}
-		if err := g.checkLayout(ctx, f); err != nil {
-			return lanePlan{}, err
-		}
 	}
 	l, err := decideLane(found, e.options.OnReset, e.options.OnDataLoss)
 	if err != nil {
 		return lanePlan{}, err
 	}
-	if l.fresh {
-		if err := g.startPosition(ctx, lane, found[0], &l.sources[0].plan); err != nil {
-			return lanePlan{}, err
-		}
-		l.sources[0].readFrom = l.sources[0].replayFrom
-		l.sum()
+	began := c.lineage.Present.began(lane)
+	switch {
+	case !l.renew && c.stored:
+		l.incarnation = max(c.checkpoint.Incarnation, 1)
+	case !l.renew && began != 0:
+		l.incarnation = began
+	default:
+		last, _ := c.fence.Previous()
+		l.incarnation = newIncarnation(c.fence.Epoch(), max(last.Incarnation, began))
 	}
+	for i := range l.sources {
+		if s := &l.sources[i]; s.fresh && !found[i].rekey {
+			if err := g.startPosition(ctx, found[i], &s.plan); err != nil {
+				return lanePlan{}, err
+			}
+			s.readFrom = s.replayFrom
+		}
+	}
+	l.sum()
 	for i := range l.sources {
 		p, f := &l.sources[i].plan, &found[i]
 		attrs := []any{"topic", f.topic, "partition", lane, "checkpoint", f.checkpoint.Offset, "committed", f.committed,
@@ -130,56 +249,54 @@ func (g *generation) plan(ctx context.Context, lane int32, fence state.Lane, com
 			e.log.Error(p.note, append(attrs, "cause", p.cause, "lost_replay", p.lostReplay, "lost_unjudged", p.lostJudge, "lost_rebuild", p.lostRebuild)...)
 		case p.cause != "":
 			e.log.Warn(p.note, append(attrs, "cause", p.cause, "lost_rebuild", p.lostRebuild)...)
-		case p.fresh && i == 0:
+		case p.fresh && !f.rekey:
 			e.log.Info("no committed offset and no checkpoint: a first start", attrs...)
 		}
 	}
 	return l, nil
 }
 
-// ofSource returns the checkpoint as that of a single source. One that names no others was written before they had
-// anything.
-func ofSource(c state.Checkpoint, source int) state.Checkpoint {
-	switch {
-	case source < len(c.Sources):
-		c.Offset = c.Sources[source]
-	case source > 0 && c.Offset >= 0:
-		c.Offset = 0
-	}
-	c.Sources = nil
-	return c
-}
-
 // open writes the first checkpoint and the offset where it is new, so that a crash from now on finds what this start
 // has decided, and returns the tenure.
-func (g *generation) open(ctx context.Context, lane int32, fence state.Lane, p lanePlan, checkpoint state.Checkpoint) (*tenure, error) {
-	e := g.engine
+func (g *generation) open(ctx context.Context, c claimedLane, p lanePlan) (*tenure, error) {
+	e, lane := g.engine, c.number
 	commit := func() error {
 		var offsets []wire.TopicOffsets
 		for i, s := range e.sources {
-			m := mark{layout: e.layout, offset: max(p.sources[i].judgeFrom, p.sources[i].quiet), at: p.sources[i].judgeFrom}
+			m := mark{layout: c.layout, topic: s.identity(), offset: max(p.sources[i].judgeFrom, p.sources[i].quiet), at: p.sources[i].judgeFrom}
 			offsets = append(offsets, wire.TopicOffsets{Topic: s.topic, Partitions: map[int32]wire.OffsetMeta{
 				lane: {Offset: m.offset, Metadata: m.String()}}})
 		}
 		return e.call(ctx, func(ctx context.Context) error { return e.options.Client.CommitOffsets(ctx, g.member, offsets...) })
 	}
-	if p.fresh || p.sources[len(p.sources)-1].fresh || p.resume || p.lostJudge > 0 {
-		// Before the checkpoint: otherwise a crash in between leaves a checkpoint without an offset, which stops the lane.
+	if horizon := e.options.Rules.Horizon(); c.checkpoint.Horizon > 0 && horizon > c.checkpoint.Horizon {
+		e.log.Warn("a rule looks further back than states were kept so far: it is whole after one horizon of events",
+			"partition", lane, "kept_seconds", c.checkpoint.Horizon, "horizon_seconds", horizon)
+	}
+	base := state.Checkpoint{Layout: c.layout.String(), Incarnation: p.incarnation, Owner: e.owner, Horizon: e.options.Rules.Horizon()}
+	first := atOffsets(base, p.offsets(func(s *sourcePlan) int64 { return s.replayFrom }))
+	write := func(checkpoint state.Checkpoint) error {
+		snapshot := new(state.Snapshot)
+		snapshot.Reset(lane, e.options.Rules.Types(), checkpoint)
+		return e.insist(ctx, "first checkpoint", func(ctx context.Context) error { return c.fence.Flush(ctx, snapshot) })
+	}
+	if p.anyFresh() || p.resume || p.lostJudge > 0 {
+		// A crash between the two must leave what goes on by itself. A checkpoint without an offset does if it has no owner;
+		// an offset without a checkpoint would have the states made anew, and the lane would inherit none.
+		if p.anyFresh() && !p.rebuild && p.lostJudge == 0 {
+			unowned := first
+			unowned.Owner = ""
+			if err := write(unowned); err != nil {
+				return nil, err
+			}
+		}
 		if err := commit(); err != nil {
 			return nil, fmt.Errorf("commit the first offset: %w", err)
 		}
 	}
 	// Counted when it can no longer be found again: a start that fails on the way finds the same loss.
 	e.metrics.lost.WithLabelValues(lostJudge).Add(float64(p.lostJudge))
-	if horizon := e.options.Rules.Horizon(); checkpoint.Horizon > 0 && horizon > checkpoint.Horizon {
-		e.log.Warn("a rule looks further back than states were kept so far: it is whole after one horizon of events",
-			"partition", lane, "kept_seconds", checkpoint.Horizon, "horizon_seconds", horizon)
-	}
-	base := state.Checkpoint{Layout: e.layout.String(), Incarnation: p.incarnation, Owner: e.owner, Horizon: e.options.Rules.Horizon()}
-	first := atOffsets(base, p.offsets(func(s *sourcePlan) int64 { return s.replayFrom }))
-	snapshot := new(state.Snapshot)
-	snapshot.Reset(lane, e.options.Rules.Types(), first)
-	if err := e.insist(ctx, "first checkpoint", func(ctx context.Context) error { return fence.Flush(ctx, snapshot) }); err != nil {
+	if err := write(first); err != nil {
 		return nil, err
 	}
 	if p.rebuild {
@@ -193,7 +310,7 @@ func (g *generation) open(ctx context.Context, lane int32, fence state.Lane, p l
 	if p.cause != "" {
 		e.metrics.recoveries.WithLabelValues(string(p.cause)).Inc()
 	}
-	return newTenure(e, lane, g.committer.wake, fence, p, base), nil
+	return newTenure(e, c, g.committer.wake, p, base), nil
 }
 
 // hangingAfter is how many transaction timeouts an offset may stay unstable before it is called a hanging transaction.
@@ -233,29 +350,32 @@ func (g *generation) stableOffset(ctx context.Context, topic string, lane int32)
 }
 
 // startPosition fills in where a first start begins.
-func (g *generation) startPosition(ctx context.Context, lane int32, f finding, p *plan) error {
+func (g *generation) startPosition(ctx context.Context, f finding, p *plan) error {
 	e := g.engine
 	o := &e.options
 	at := func(when time.Time) (offset int64, err error) {
 		err = e.call(ctx, func(ctx context.Context) error {
-			offset, err = o.Client.OffsetAt(ctx, o.Input, lane, when)
+			offset, err = o.Client.OffsetAt(ctx, f.topic, f.lane, when)
 			return err
 		})
 		return offset, err
 	}
+	p.judgeFrom, p.replayFrom = f.logStart, f.logStart
+	if !o.Start.Latest && o.Start.Time.IsZero() {
+		return nil
+	}
+	if grown, err := g.grown(ctx, f); err != nil || grown {
+		return err // a partition that was added later: all that is in it is new
+	}
 	warmFrom := time.Now()
 	var err error
-	switch {
-	case o.Start.Latest:
+	if o.Start.Latest {
 		p.judgeFrom = f.logEnd
-	case !o.Start.Time.IsZero():
+	} else {
 		if p.judgeFrom, err = at(o.Start.Time); err != nil {
 			return fmt.Errorf("offset at %v: %w", o.Start.Time, err)
 		}
 		warmFrom = o.Start.Time
-	default:
-		p.judgeFrom, p.replayFrom = f.logStart, f.logStart
-		return nil
 	}
 	p.replayFrom = p.judgeFrom
 	if o.Warm > 0 {
@@ -267,77 +387,28 @@ func (g *generation) startPosition(ctx context.Context, lane int32, f finding, p
 	return nil
 }
 
-// checkLayout lets a member with other settings start only when nothing is left to replay under the former ones: every
-// lane has M = C; or, where the operator wants the states made anew, no M, as with another Redis.
-func (g *generation) checkLayout(ctx context.Context, f finding) error {
+// grown reports whether the group has judged the topic while it did not have this partition.
+func (g *generation) grown(ctx context.Context, f finding) (bool, error) {
 	e := g.engine
-	former, differs := formerLayout(f)
-	if !differs {
-		return nil
-	}
-	if former.partitions != e.layout.partitions {
-		return grownError(e.options.Input, former.partitions, e.layout.partitions)
-	}
 	lanes := make([]int32, e.layout.partitions)
 	for i := range lanes {
 		lanes[i] = int32(i)
 	}
 	var offsets map[int32]wire.Committed
 	if err := e.call(ctx, func(ctx context.Context) (err error) {
-		offsets, err = e.options.Client.StableOffsets(ctx, g.member.Group, e.options.Input, lanes)
+		offsets, err = e.options.Client.StableOffsets(ctx, g.member.Group, f.topic, lanes)
 		return err
 	}); err != nil {
-		return fmt.Errorf("offsets of all lanes: %w", err)
+		return false, fmt.Errorf("offsets of all lanes: %w", err)
 	}
-	for _, lane := range lanes {
-		var c state.Checkpoint
-		var found bool
-		g.watched[lane].start.at(stagePlan) // one step of many
-		if err := e.insist(ctx, "read a checkpoint", func(ctx context.Context) (err error) {
-			c, found, err = e.options.Store.Peek(ctx, lane)
-			return err
-		}); err != nil {
-			return err
+	var unstable error
+	for _, c := range offsets {
+		if m, ours := parseCommitMetadata(c.Metadata); c.Err == nil && ours && m.topic == f.identity && m.layout.partitions <= f.lane {
+			return true, nil
 		}
-		if err := offsets[lane].Err; err != nil {
-			return fmt.Errorf("stable offset of lane %d: %w", lane, err)
-		}
-		committed := offsets[lane].Offset
-		c = ofSource(c, 0)
-		missing := !found || c.Offset < 0
-		if found && c.Layout == e.layout.String() || found && c.Offset == committed || missing && committed < 0 ||
-			missing && e.options.OnReset == OffsetResetRebuild {
-			continue
-		}
-		stop := &stopError{
-			cause:  causeSettings,
-			what:   fmt.Sprintf("the settings (partitioner, event decoding, kind of Redis) differ from those that lane %d was judged with (layout %s, now %s), and it has events to replay (checkpoint %d, committed %d)", lane, former, e.layout, c.Offset, committed),
-			remedy: "start once with the former settings and stop cleanly, then change them",
-		}
-		if missing {
-			stop.remedy += "; if this is another Redis, on_offset_reset: rebuild makes the states anew from what the topic has kept"
-		}
-		return stop
+		unstable = errors.Join(unstable, c.Err)
 	}
-	e.log.Warn("settings changed: every lane is settled, going on under the new layout", "former", former.String(), "layout", e.layout.String())
-	return nil
-}
-
-// formerLayout returns the layout that the lane was judged under if it is another one of the same topics.
-func formerLayout(f finding) (layout, bool) {
-	var texts []string
-	if f.stored && f.checkpoint.Offset >= 0 {
-		texts = append(texts, f.checkpoint.Layout)
-	}
-	if m, ours := parseCommitMetadata(f.metadata); ours && f.committed >= 0 {
-		texts = append(texts, m.layout.String())
-	}
-	for _, text := range texts {
-		if l, err := parseLayout(text); err == nil && l.topics == f.layout.topics && l != f.layout {
-			return l, true
-		}
-	}
-	return layout{}, false
+	return false, unstable
 }
 
 // call runs one request with its deadline.

@@ -18,7 +18,11 @@ import (
 type tenure struct {
 	engine  *Engine
 	lane    int32
-	wake    func() // tells the committer that a parcel has something
+	layout  layout // that the lane is judged under
+	era     *era
+	takes   state.Takes
+	until   []int64 // by source: the lane is settled for another layout when it was judged so far; nil: never
+	wake    func()  // tells the committer that a parcel has something
 	fence   state.Lane
 	plan    lanePlan
 	base    state.Checkpoint // of every checkpoint this tenure writes, but for the offset
@@ -72,9 +76,10 @@ type scratch struct {
 	headers            []wire.Header
 }
 
-func newTenure(e *Engine, lane int32, wake func(), fence state.Lane, p lanePlan, base state.Checkpoint) *tenure {
+func newTenure(e *Engine, c claimedLane, wake func(), p lanePlan, base state.Checkpoint) *tenure {
 	t := &tenure{
-		engine: e, lane: lane, wake: wake, fence: fence, plan: p, base: base,
+		engine: e, lane: c.number, layout: c.layout, era: &c.lineage.Present, wake: wake, fence: c.fence, plan: p, base: base,
+		takes:   state.Takes{Incarnation: base.Incarnation, Inherits: c.lineage.inherits(c.number, base.Incarnation)},
 		arrived: make(chan struct{}, 1), order: make(chan boundary, 64), pending: make([]*chunk, len(e.sources)),
 		cache: newCache(p.replayFrom), position: p.replayFrom,
 		encoder: contract.NewResultEncoder(e.options.Rules.Types(), e.options.Detail), snapshot: new(state.Snapshot),
@@ -84,7 +89,7 @@ func newTenure(e *Engine, lane int32, wake func(), fence state.Lane, p lanePlan,
 	t.room.L = &t.mu
 	t.progress.readers = make([]stageMark, len(p.sources))
 	for i, s := range p.sources {
-		r := newReader(e, lane, i, t.arrived)
+		r := newReader(e, c.layout, c.number, i, t.arrived)
 		r.stage = &t.progress.readers[i]
 		t.readers = append(t.readers, r)
 		t.at = append(t.at, s.replayFrom)
@@ -93,7 +98,7 @@ func newTenure(e *Engine, lane int32, wake func(), fence state.Lane, p lanePlan,
 	t.reached = slices.Clone(t.at)
 	if n := len(p.sources); n > 1 {
 		t.quiet = p.sources[n-1].quiet
-		if t.judgeFroms[n-1] > 0 {
+		if n > 2 || t.judgeFroms[n-1] > 0 {
 			t.lastSource = -1
 		}
 	}

@@ -1,9 +1,11 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -11,15 +13,13 @@ import (
 	"github.com/segmentio/kafka-go"
 
 	"github.com/lapwing/lapwing/consumer/backoff"
-	"github.com/lapwing/lapwing/consumer/contract"
 	"github.com/lapwing/lapwing/consumer/wire"
 	"github.com/lapwing/lapwing/state"
 )
 
-// topicFacts is what the engine knows of its topics from its start on.
+// topicFacts is what the engine knows of its topics from prepare on.
 type topicFacts struct {
-	inputID              [16]byte
-	lanes, outputs, dead int32 // partition counts
+	outputs, dead int32 // partition counts
 }
 
 // prepare waits until Kafka and Redis answer and every topic is there, and fills in topics, layout and limits. Only
@@ -68,80 +68,100 @@ func (e *Engine) remedied(err error) error {
 	return err
 }
 
-// findTopics looks the topics up, or creates what is missing when it may.
+// findTopics looks the topics up, or creates what is missing when it may, and fills in sources, layout and limits.
 func (e *Engine) findTopics(ctx context.Context) error {
 	o := &e.options
-	rekey := o.rekeyTopic()
-	names := []string{o.Input, o.Output, o.DeadLetters, rekey}
-	found, err := o.Client.Topics(ctx, names...)
+	inputs := slices.Sorted(slices.Values(o.Inputs)) // the order of a lane's sources must not depend on how they are listed
+	found, err := e.ensureTopics(ctx, o.Partitions, append(slices.Clone(inputs), o.Output, o.DeadLetters)...)
 	if err != nil {
 		return err
 	}
+	n := len(inputs)
+	e.topics = topicFacts{outputs: found[n].Partitions, dead: found[n+1].Partitions}
 	lanes := found[0].Partitions
-	if found[0].Err != nil {
-		lanes = o.Partitions
+	e.sources = nil
+	for _, t := range found[:n] {
+		if t.Partitions != lanes {
+			return countsError(found[:n])
+		}
+		e.sources = append(e.sources, source{topic: t.Name, id: t.ID})
 	}
-	if lanes == 1 { // no record can be in another partition than its user's
-		names, found = names[:3], found[:3]
+	e.layout = newLayout(e.sources, lanes, o.Partitioner, o.settingsText())
+	if lanes > 1 || n > 1 { // else no record can be in another partition than its user's, and the order of judging is the topic's
+		rekey := o.rekeyTopic()
+		made, err := e.ensureTopics(ctx, lanes, rekey)
+		if err != nil {
+			return err
+		}
+		if made[0].Partitions < lanes {
+			if err := e.growRekey(ctx, made[0].Partitions, lanes); err != nil {
+				return err
+			}
+		}
+		e.sources = append(e.sources, source{topic: rekey, id: made[0].ID, rekey: true})
+	}
+	e.identify()
+	return e.readLimits(ctx)
+}
+
+// ensureTopics returns what the cluster says of topics; those that do not exist are made, with so many partitions, when the
+// engine may do that.
+func (e *Engine) ensureTopics(ctx context.Context, partitions int32, names ...string) ([]wire.Topic, error) {
+	o := &e.options
+	found, err := o.Client.Topics(ctx, names...)
+	if err != nil {
+		return nil, err
 	}
 	var missing []wire.TopicSpec
 	var errs []error
 	for _, t := range found {
 		switch {
 		case t.Err == nil:
+		case errors.Is(t.Err, kafka.UnknownTopicOrPartition) && o.CreateTopics:
+			missing = append(missing, wire.TopicSpec{Name: t.Name, Partitions: partitions, Replication: o.Replication})
 		case errors.Is(t.Err, kafka.UnknownTopicOrPartition):
-			partitions := o.Partitions
-			if t.Name == rekey {
-				partitions = lanes
-			}
-			if o.CreateTopics {
-				missing = append(missing, wire.TopicSpec{Name: t.Name, Partitions: partitions, Replication: o.Replication})
-				continue
-			}
 			errs = append(errs, fmt.Errorf("topic %s does not exist: create it (kafka-topics --create --topic %s --partitions %d) or set kafka.create_topics: true: %w", t.Name, t.Name, partitions, t.Err))
 		default:
 			errs = append(errs, fmt.Errorf("topic %s: %w", t.Name, t.Err))
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
-		return err
+	if err := errors.Join(errs...); err != nil || len(missing) == 0 {
+		return found, err
 	}
-	if len(missing) > 0 {
-		for _, t := range missing {
-			e.log.Info("creating a topic", "topic", t.Name, "partitions", t.Partitions)
-		}
-		if err := o.Client.CreateTopics(ctx, missing...); err != nil {
-			return fmt.Errorf("create topics: %w", err)
-		}
-		if found, err = o.Client.Topics(ctx, names...); err != nil {
-			return err
-		}
-		for _, t := range found {
-			if t.Err != nil {
-				return fmt.Errorf("topic %s: %w", t.Name, t.Err)
-			}
+	for _, t := range missing {
+		e.log.Info("creating a topic", "topic", t.Name, "partitions", t.Partitions)
+	}
+	if err := o.Client.CreateTopics(ctx, missing...); err != nil {
+		return nil, fmt.Errorf("create topics: %w", err)
+	}
+	if found, err = o.Client.Topics(ctx, names...); err != nil {
+		return nil, err
+	}
+	for _, t := range found {
+		if t.Err != nil {
+			return nil, fmt.Errorf("topic %s: %w", t.Name, t.Err)
 		}
 	}
-	if len(found) > 3 && found[3].Partitions < found[0].Partitions {
-		if err := e.growRekey(ctx, found[3].Partitions, found[0].Partitions); err != nil {
-			return err
-		}
-	}
-	e.sources = []source{{topic: o.Input, id: found[0].ID}}
-	if len(found) > 3 {
-		e.sources = append(e.sources, source{topic: rekey, id: found[3].ID, rekey: true})
-	}
-	e.topics = topicFacts{inputID: found[0].ID, lanes: found[0].Partitions, outputs: found[1].Partitions, dead: found[2].Partitions}
-	e.layout = newLayout(o.Input, e.topics.inputID, e.topics.lanes, o.settingsText())
-	e.outputFollowsLane = o.Partitioner == contract.Murmur2 && e.topics.outputs == e.topics.lanes
-	e.identify()
-	return e.readLimits(ctx)
+	return found, nil
 }
 
 // errPartitionCounts stands for topics whose partition counts do not go together. Somebody may be about to change them.
 var errPartitionCounts = errors.New("partition counts differ")
 
-// growRekey gives the rekey topic as many partitions as the input has, or says that somebody has to.
+// countsError says which inputs have fewer partitions than another.
+func countsError(inputs []wire.Topic) error {
+	most := slices.MaxFunc(inputs, func(a, b wire.Topic) int { return cmp.Compare(a.Partitions, b.Partitions) })
+	var remedies []string
+	for _, t := range inputs {
+		if t.Partitions < most.Partitions {
+			remedies = append(remedies, fmt.Sprintf("kafka-topics --alter --topic %s --partitions %d (it has %d)", t.Name, most.Partitions, t.Partitions))
+		}
+	}
+	return fmt.Errorf("%w: input topic %s has %d, and a lane reads the same partition of all inputs: %s",
+		errPartitionCounts, most.Name, most.Partitions, strings.Join(remedies, ", "))
+}
+
+// growRekey gives the rekey topic as many partitions as the inputs have, or says that somebody has to.
 func (e *Engine) growRekey(ctx context.Context, former, now int32) error {
 	topic := e.options.rekeyTopic()
 	if !e.options.CreateTopics {
@@ -155,17 +175,22 @@ func (e *Engine) growRekey(ctx context.Context, former, now int32) error {
 var errRecreated = errors.New("the input topic was deleted and made again while the engine ran: what it knows does not fit the new one; " +
 	"start the engine again: it begins the new topic at kafka.start, with fresh states")
 
-// inputSeenMax is how long a look at the input topic counts.
+// errGrown ends the membership: the inputs have more partitions than the layout says. The engine joins again with the new
+// layout.
+var errGrown = errors.New("the input topics have grown")
+
+// inputSeenMax is how long a look at the input topics counts.
 const inputSeenMax = time.Second
 
-// inputSeen remembers when the input topic was last seen to be as the layout says.
+// inputSeen remembers when the input topics were last seen to be as the layout says.
 type inputSeen struct {
-	ask chan struct{} // holds one while asking, so that many lanes ask once
-	at  atomic.Int64  // when the last good answer was asked for, Unix nanoseconds
+	ask  chan struct{} // holds one while asking, so that many lanes ask once
+	look chan struct{} // asks watchInput to look at once; with room for one
+	at   atomic.Int64  // when the last good answer was asked for, Unix nanoseconds
 }
 
-// sameInput makes sure that the input topic was as the layout says, its id and its partition count, at a time not before
-// since.
+// sameInput makes sure that the input topics were as the layout says, their ids and their partition count, at a time not
+// before since.
 func (e *Engine) sameInput(ctx context.Context, since time.Time) error {
 	s := &e.inputSeen
 	if s.at.Load() >= since.UnixNano() {
@@ -188,27 +213,42 @@ func (e *Engine) sameInput(ctx context.Context, since time.Time) error {
 	return nil
 }
 
-// checkInput makes sure that the input topic is still the one that the layout names.
+// checkInput makes sure that the input topics are still those that the layout names.
 func (e *Engine) checkInput(ctx context.Context) error {
-	topics, err := e.options.Client.Topics(ctx, e.options.Input)
+	topics, err := e.options.Client.Topics(ctx, e.inputTopics()...)
 	if err != nil {
 		return err
 	}
-	switch t := topics[0]; {
-	case t.Err != nil:
-		return fmt.Errorf("topic %s: %w", t.Name, t.Err)
-	case t.ID != e.topics.inputID:
-		return fmt.Errorf("topic %s: %w", t.Name, errRecreated)
-	case t.Partitions != e.topics.lanes:
-		return grownError(t.Name, e.topics.lanes, t.Partitions)
+	for i, t := range topics {
+		switch {
+		case t.Err != nil:
+			return fmt.Errorf("topic %s: %w", t.Name, t.Err)
+		case t.ID != e.sources[i].id:
+			return fmt.Errorf("topic %s: %w", t.Name, errRecreated)
+		case t.Partitions != e.layout.partitions:
+			return fmt.Errorf("%w: topic %s has %d partitions, %d so far", errGrown, t.Name, t.Partitions, e.layout.partitions)
+		}
 	}
 	return nil
 }
 
-func grownError(topic string, former, now int32) error {
-	return &stopError{
-		cause:  causePartitions,
-		what:   fmt.Sprintf("topic %s has %d partitions, the states were judged with %d", topic, now, former),
-		remedy: "a change of the partition count is not supported yet: use a new group",
+// inputCheckEvery is how often a member looks whether the inputs have grown, whether or not it has records to read.
+const inputCheckEvery = 5 * time.Second
+
+// watchInput looks at the inputs until ctx ends, and returns errGrown or errRecreated. What it is not told for now it asks
+// again.
+func (e *Engine) watchInput(ctx context.Context) error {
+	ticker := time.NewTicker(inputCheckEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-e.inputSeen.look:
+		case <-ticker.C:
+		}
+		if err := e.sameInput(ctx, time.Now().Add(-inputCheckEvery/2)); errors.Is(err, errGrown) || errors.Is(err, errRecreated) {
+			return err
+		}
 	}
 }

@@ -120,7 +120,7 @@ func (c *Config) engineOptions() (consumer.Options, error) {
 	case "resume":
 		o.OnReset = consumer.OffsetResetResume
 	}
-	o.Brokers, o.Group, o.Input, o.Output, o.DeadLetters = k.Brokers, k.Group, k.Input[0], k.Output, k.DeadLetters
+	o.Brokers, o.Group, o.Inputs, o.Output, o.DeadLetters = k.Brokers, k.Group, k.Input, k.Output, k.DeadLetters
 	o.CreateTopics, o.Partitions, o.Replication = k.CreateTopics, k.Partitions, k.Replication
 	o.Start, o.Warm = consumer.StartPosition(k.Start), k.Warm
 	o.OnDataLoss = k.OnDataLoss == "continue"

@@ -55,7 +55,7 @@ func (r *realRun) start() (stop func()) {
 	}
 	o := consumer.DefaultOptions()
 	o.Client, o.Store, o.Rules, o.Brokers = client, r.store, rules.Builtin(), r.brokers
-	o.Group, o.Input, o.Output, o.DeadLetters = testGroup, testInput, testOutput, testDead
+	o.Group, o.Inputs, o.Output, o.DeadLetters = testGroup, []string{testInput}, testOutput, testDead
 	o.OnDataLoss, o.FlushInterval, o.DrainTimeout = true, 20*time.Millisecond, time.Second
 	o.Logger = slog.New(slog.DiscardHandler)
 	e, err := consumer.New(o)

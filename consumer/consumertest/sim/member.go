@@ -37,7 +37,7 @@ func (r *run) start() error {
 	}
 	o := consumer.DefaultOptions()
 	o.Client, o.Store, o.Rules = client, &handle{r.server, g}, rules.Builtin()
-	o.Brokers, o.Group, o.Input, o.Output, o.DeadLetters = r.addrs, group, input, output, dead
+	o.Brokers, o.Group, o.Inputs, o.Output, o.DeadLetters = r.addrs, group, []string{input}, output, dead
 	o.Logger = r.log.With(slog.Int("member", r.started))
 	r.started++
 	r.settings.apply(&o)

@@ -161,6 +161,30 @@ func (h *handle) Peek(ctx context.Context, number int32) (state.Checkpoint, bool
 	return h.Store.Peek(ctx, number)
 }
 
+// Written implements state.Store.
+func (h *handle) Written(ctx context.Context, number int32) (state.Checkpoint, bool, error) {
+	if err := h.gate.pass(ctx); err != nil {
+		return state.Checkpoint{}, false, err
+	}
+	return h.Store.Written(ctx, number)
+}
+
+// Lineage implements state.Store.
+func (h *handle) Lineage(ctx context.Context) (string, error) {
+	if err := h.gate.pass(ctx); err != nil {
+		return "", err
+	}
+	return h.Store.Lineage(ctx)
+}
+
+// SwapLineage implements state.Store.
+func (h *handle) SwapLineage(ctx context.Context, before, after string) (bool, error) {
+	if err := h.gate.pass(ctx); err != nil {
+		return false, err
+	}
+	return h.Store.SwapLineage(ctx, before, after)
+}
+
 // heldLane is a lane behind its member's gate.
 type heldLane struct {
 	state.Lane

@@ -1,0 +1,348 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/lapwing/lapwing/consumer/backoff"
+	"github.com/lapwing/lapwing/consumer/wire"
+	"github.com/lapwing/lapwing/state"
+)
+
+// The layout changes when inputs grow, another partitioner or other inputs are configured, or other settings. Members of two
+// layouts are never in the group together (see balancer), but a lane of the former layout may have died in the middle, or its
+// owner may be frozen and come back. So the first lanes that start under the new layout settle those of the former one: each
+// is claimed, judged under the former layout up to the end of what was there, where that is possible, and marked. Who claims a
+// marked lane does not judge it under the former layout again. When all of them are marked, one change of the lineage begins
+// the new layout, and only then are lanes judged under it. No user is in two lanes at any time, and a backlog comes before what
+// the new partitions have.
+
+// errSettled ends the tenure of a lane that was judged up to the end under the former layout.
+var errSettled = errors.New("consumer: the lane is settled under the former layout")
+
+// errLineage says that the lineage was changed by somebody else at the same time.
+var errLineage = errors.New("consumer: the lineage was changed meanwhile")
+
+// changing says what a change of the layout leaves of the former one.
+type changing int
+
+const (
+	changeGoesOn   changing = iota // states and events stay: a lane can still be judged under the former layout
+	changeSettings                 // states stay, but nobody here knows the former settings: nothing may be left to judge or replay
+	changeAnew                     // an input was deleted and made again: nothing of the former layout means anything
+)
+
+// changingFrom says what kind of change it is to go from an era to the engine's layout.
+func (e *Engine) changingFrom(of *era) changing {
+	var inputs []source
+	for _, s := range e.sources {
+		if !s.rekey {
+			inputs = append(inputs, s)
+		}
+	}
+	same := 0
+	for _, former := range of.Sources {
+		i := slices.IndexFunc(inputs, func(s source) bool { return s.topic == former.Topic })
+		switch {
+		case former.Rekey || i < 0:
+		case inputs[i].identity() != former.Identity:
+			return changeAnew
+		default:
+			same++
+		}
+	}
+	if l := of.layout(); l.topics == e.layout.topics && l.settings == e.layout.settings && same == len(inputs) {
+		return changeGoesOn
+	}
+	return changeSettings
+}
+
+// lineage reads the group's, and makes it where there is none.
+func (g *generation) lineage(ctx context.Context) (*lineage, error) {
+	e := g.engine
+	for {
+		var text string
+		if err := e.insist(ctx, "read the lineage", func(ctx context.Context) (err error) {
+			text, err = e.options.Store.Lineage(ctx)
+			return err
+		}); err != nil {
+			return nil, err
+		}
+		if text != "" {
+			lin, err := parseLineage(text)
+			return &lin, err
+		}
+		if err := g.checkUnknown(ctx); err != nil {
+			return nil, err
+		}
+		first := lineage{}.restarted(newEra(e.layout, e.sources))
+		if err := g.swap(ctx, "", first.String()); err != nil && !errors.Is(err, errLineage) {
+			return nil, err
+		}
+	}
+}
+
+func (g *generation) swapLineage(ctx context.Context, before *lineage, after lineage) error {
+	return g.swap(ctx, before.stored, after.String())
+}
+
+// swap changes the lineage's text. After an answer that was lost it may have been changed already: then errLineage, and who
+// reads it again sees so.
+func (g *generation) swap(ctx context.Context, before, after string) error {
+	e := g.engine
+	var done bool
+	if err := e.insist(ctx, "change the lineage", func(ctx context.Context) (err error) {
+		done, err = e.options.Store.SwapLineage(ctx, before, after)
+		return err
+	}); err != nil {
+		return err
+	}
+	if !done {
+		return errLineage
+	}
+	return nil
+}
+
+// checkUnknown guards a store without a lineage, which is a new one or was wiped: the states are then made anew from what is
+// kept, and that is done under other settings than the results were judged with only if somebody wants it.
+func (g *generation) checkUnknown(ctx context.Context) error {
+	e := g.engine
+	if e.options.OnReset == OffsetResetRebuild {
+		return nil
+	}
+	lanes := make([]int32, e.layout.partitions)
+	for i := range lanes {
+		lanes[i] = int32(i)
+	}
+	for _, s := range e.sources {
+		var offsets map[int32]wire.Committed
+		if err := e.call(ctx, func(ctx context.Context) (err error) {
+			offsets, err = e.options.Client.StableOffsets(ctx, g.member.Group, s.topic, lanes)
+			return err
+		}); err != nil {
+			return fmt.Errorf("offsets of all lanes: %w", err)
+		}
+		for lane, c := range offsets {
+			if m, ours := parseCommitMetadata(c.Metadata); ours && m.topic == s.identity() && m.layout.settings != e.layout.settings {
+				return &stopError{
+					cause:  causeSettings,
+					what:   fmt.Sprintf("this Redis has no states of the group, and %s/%d was judged with other settings (event decoding, kind of Redis; layout %s, now %s)", s.topic, lane, m.layout, e.layout),
+					remedy: "use the former settings and Redis; if this is another Redis, on_offset_reset: rebuild makes the states anew from what the topic has kept",
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// change takes a claimed lane from the present era towards the engine's layout. It returns true when the lane has first to be
+// judged under the former layout; else when the new layout has begun, and the lane starts again.
+func (g *generation) change(ctx context.Context, c claimedLane, stage *stageMark) (drain bool, err error) {
+	e := g.engine
+	former, kind := c.lineage.Present.layout(), e.changingFrom(&c.lineage.Present)
+	if c.number < former.partitions {
+		if kind == changeGoesOn && settledIn(c.checkpoint.Layout) != c.lineage.Present.Number {
+			return true, nil
+		}
+		if err := g.settle(ctx, c, kind); err != nil {
+			return false, err
+		}
+	}
+	// Lanes that the new layout does not have are nobody's.
+	for lane := c.number + e.layout.partitions; lane < former.partitions; lane += e.layout.partitions {
+		other := claimedLane{number: lane, lineage: c.lineage}
+		if other.fence, err = g.claim(ctx, lane, stage); err != nil {
+			return false, err
+		}
+		other.read()
+		if err := g.settle(ctx, other, kind); err != nil {
+			return false, err
+		}
+	}
+	return false, g.awaitLayout(ctx, c, kind, stage)
+}
+
+// settle marks a lane in which nothing is left to be judged or replayed under the former layout, or stops.
+func (g *generation) settle(ctx context.Context, c claimedLane, kind changing) error {
+	e := g.engine
+	last, _ := c.fence.Previous()
+	mark := state.Checkpoint{Layout: c.lineage.Present.settled(), Offset: -1, Horizon: c.checkpoint.Horizon}
+	switch {
+	case settledIn(last.Layout) == c.lineage.Present.Number:
+		mark = last // marked before: now by this claim
+	case kind == changeAnew: // incarnation 0: there is nothing to inherit
+	default:
+		rest, err := g.unsettled(ctx, c)
+		if err != nil {
+			return err
+		}
+		void := rest != "" && !c.stored && e.options.OnReset == OffsetResetRebuild
+		if rest != "" && !void {
+			stop := &stopError{
+				cause:  causeSettings,
+				what:   fmt.Sprintf("the inputs or settings (event decoding, kind of Redis) differ from those that lane %d was judged with (layout %s, now %s), and it has events to replay (%s)", c.number, c.lineage.Present.Layout, e.layout, rest),
+				remedy: "start once with the former settings and stop cleanly, then change them",
+			}
+			if !c.stored {
+				stop.remedy += "; if this is another Redis, on_offset_reset: rebuild makes the states anew from what the topic has kept"
+			}
+			return stop
+		}
+		switch {
+		case void:
+		case c.stored:
+			mark.Incarnation, mark.Offset, mark.Sources = c.checkpoint.Incarnation, c.checkpoint.Offset, c.checkpoint.Sources
+			if c.era != &c.lineage.Present { // never judged in the present era: of the former one's sources
+				mark.Sources = c.presentOffsets()
+				mark.Offset = sum(mark.Sources)
+				if len(mark.Sources) == 1 {
+					mark.Sources = nil
+				}
+			}
+		default: // never started
+			mark.Incarnation = c.lineage.Present.began(c.number)
+		}
+	}
+	snapshot := new(state.Snapshot)
+	snapshot.Reset(c.number, e.options.Rules.Types(), mark)
+	return e.insist(ctx, "settle the lane", func(ctx context.Context) error { return c.fence.Flush(ctx, snapshot) })
+}
+
+// presentOffsets returns the offsets of a checkpoint of the former era by the present one's sources. One that was not judged
+// before has none yet.
+func (c *claimedLane) presentOffsets() []int64 {
+	var offsets []int64
+	for _, s := range c.lineage.Present.Sources {
+		m, _ := c.offset(source{topic: s.Topic, rekey: s.Rekey})
+		offsets = append(offsets, max(m, 0))
+	}
+	return offsets
+}
+
+// unsettled says what is left to replay under the present era, "" when nothing is.
+func (g *generation) unsettled(ctx context.Context, c claimedLane) (string, error) {
+	for _, s := range c.lineage.Present.Sources {
+		at, err := g.stableOffset(ctx, s.Topic, c.number)
+		if err != nil {
+			return "", err
+		}
+		committed := at.Offset
+		if m, ours := parseCommitMetadata(at.Metadata); ours && m.offset == committed {
+			committed = m.at
+		}
+		m, known := c.offset(source{topic: s.Topic, rekey: s.Rekey})
+		switch {
+		case m == committed, committed < 0 && c.checkpoint.Owner == "", !known && c.stored, s.Rekey && committed < 0 && m == 0:
+		default:
+			return fmt.Sprintf("%s/%d: checkpoint %d, committed %d", s.Topic, c.number, m, committed), nil
+		}
+	}
+	return "", nil
+}
+
+// ends returns where the lane's sources end now.
+func (g *generation) ends(ctx context.Context, lane int32) ([]int64, error) {
+	var ends []int64
+	for _, s := range g.engine.sources {
+		err := g.engine.call(ctx, func(ctx context.Context) error {
+			end, err := g.engine.options.Client.EndOffset(ctx, s.topic, lane, true)
+			ends = append(ends, end)
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("end of %s/%d: %w", s.topic, lane, err)
+		}
+	}
+	return ends, nil
+}
+
+// settled hands a lane over that was judged to the end under its era, marked.
+func (t *tenure) settled(ctx context.Context) error {
+	t.base.Layout = t.era.settled()
+	return t.handOver(ctx)
+}
+
+// layoutLook lets the waiting lanes of a generation look one at a time, and not all at once.
+type layoutLook struct {
+	mu   sync.Mutex
+	last time.Time
+}
+
+// layoutLookEvery is the pause between two looks at whether all lanes of the former layout are settled.
+const layoutLookEvery = 200 * time.Millisecond
+
+// awaitLayout waits until the engine's layout has begun, and begins it when all lanes of the former one are settled.
+func (g *generation) awaitLayout(ctx context.Context, c claimedLane, kind changing, stage *stageMark) error {
+	e := g.engine
+	delay := backoff.New(layoutLookEvery/4, 2*layoutLookEvery)
+	for {
+		stage.at(stageLayout)
+		if began, err := g.lookForLayout(ctx, kind); began || err != nil {
+			return err
+		}
+		e.health.note(laneSubject(c.number)) // for the watch: it waits for others, it does not hang
+		if err := delay.Wait(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// lookForLayout reports whether the engine's layout has begun, and begins it if it can.
+func (g *generation) lookForLayout(ctx context.Context, kind changing) (began bool, err error) {
+	e := g.engine
+	g.look.mu.Lock()
+	defer g.look.mu.Unlock()
+	lin, err := g.lineage(ctx)
+	if err != nil || lin.Present.Layout == e.layout.String() {
+		return err == nil, err
+	}
+	if time.Since(g.look.last) < layoutLookEvery {
+		return false, nil
+	}
+	defer func() { g.look.last = time.Now() }()
+	former := lin.Present.layout()
+	ended := make([]uint32, former.partitions)
+	var waiting []int32
+	for lane := range former.partitions {
+		var mark state.Checkpoint
+		var written bool
+		if err := e.insist(ctx, "look at a lane", func(ctx context.Context) (err error) {
+			mark, written, err = e.options.Store.Written(ctx, lane)
+			return err
+		}); err != nil {
+			return false, err
+		}
+		if !written || settledIn(mark.Layout) != lin.Present.Number {
+			waiting = append(waiting, lane)
+			continue
+		}
+		ended[lane] = mark.Incarnation
+	}
+	if len(waiting) > 0 {
+		problem := fmt.Sprintf("the layout changes from %s to %s: waits until lanes %v are settled under the former one", former, e.layout, waiting)
+		for _, lane := range g.lanes {
+			if !slices.Contains(waiting, lane) {
+				e.health.set(laneSubject(lane), problem)
+			}
+		}
+		return false, nil
+	}
+	next := newEra(e.layout, e.sources)
+	after := lin.restarted(next)
+	if kind != changeAnew {
+		next.draw(ended)
+		after = lin.next(next, ended)
+	}
+	switch err := g.swapLineage(ctx, lin, after); {
+	case errors.Is(err, errLineage):
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	e.log.Warn("the layout has changed: every lane was settled", "former", former.String(), "layout", e.layout.String(), "states_kept", kind != changeAnew)
+	return true, nil
+}
