@@ -54,16 +54,17 @@ func heldLane(e *Engine, fence state.Lane, lane int32) claimedLane {
 }
 
 // FuzzConservation feeds arbitrary keys and values through decoding and judging: whatever comes, nothing crashes, and
-// each input record becomes exactly one result, dead letter or tombstone.
+// each input record becomes exactly one result, dead letter, copy or tombstone.
 func FuzzConservation(f *testing.F) {
 	f.Add([]byte("1"), []byte(`{"type":"deposit","amount":"1","user_id":1,"time":1}`), true)
 	f.Add([]byte(nil), []byte(`{"type":"withdraw","amount":"1e9","user_id":1,"time":1}`), false)
 	f.Add([]byte{0xff}, []byte{0, 0, 0, 0, 7, '{', '}'}, true)
 	f.Add([]byte("k"), bytes.Repeat([]byte("x"), 70_000), false)
 	e := idleEngine(f, 2)
+	e.sources = append(e.sources, source{topic: e.options.rekeyTopic(), rekey: true})
 	f.Fuzz(func(t *testing.T, key, value []byte, null bool) {
 		tn := idleTenure(t, e, 0)
-		tn.open.reset(0)
+		tn.open.reset(0, 0)
 		values := [][]byte{value, []byte(event("deposit", "1", 1, 1)), value}
 		if null {
 			values = append(values, nil)
@@ -83,18 +84,21 @@ func FuzzConservation(f *testing.F) {
 		for _, n := range p.counts.dead {
 			dead += n
 		}
-		published, buried := 0, 0
+		published, buried, copies := 0, 0, 0
 		for _, b := range p.batches {
 			switch b.Topic() {
 			case e.options.Output:
 				published += b.Count()
 			case e.options.DeadLetters:
 				buried += b.Count()
+			case e.options.rekeyTopic():
+				copies += b.Count()
 			}
 		}
-		if published != p.counts.results || buried != dead || p.counts.results+dead+p.counts.tombstones != len(values) || p.to != c.next {
-			t.Fatalf("%d records: %d results (%d written), %d dead letters (%d written), %d tombstones, next %d",
-				len(values), p.counts.results, published, dead, buried, p.counts.tombstones, p.to)
+		if published != p.counts.results || buried != dead || copies != p.counts.forwarded ||
+			p.counts.results+dead+copies+p.counts.tombstones != len(values) || p.to != c.next {
+			t.Fatalf("%d records: %d results (%d written), %d dead letters (%d written), %d copies (%d written), %d tombstones, next %d",
+				len(values), p.counts.results, published, dead, buried, p.counts.forwarded, copies, p.counts.tombstones, p.to)
 		}
 	})
 }

@@ -193,48 +193,6 @@ func testTopicMadeAgain(t *testing.T, b *bench) {
 	}
 }
 
-// TestTopicGrown checks that a changed partition count is refused, not judged against half a history.
-func TestTopicGrown(t *testing.T) { onEachKafka(t, 1, testTopicGrown) }
-
-func testTopicGrown(t *testing.T, b *bench) {
-	store := state.NewMemory()
-	b.judge(store, nil, 1, withdraw(1))
-	if _, err := kadm.NewClient(b.client).CreatePartitions(t.Context(), 1, b.input); err != nil {
-		t.Fatal(err)
-	}
-	e, _ := b.minimal(store, nil)
-	waitProblem(t, e, "has 2 partitions, the states were judged with 1")
-}
-
-// TestTopicGrownWhileRunning checks that an engine at work stops its lanes: by the new count users are in other partitions.
-func TestTopicGrownWhileRunning(t *testing.T) { onEachKafka(t, 1, testTopicGrownWhileRunning) }
-
-func testTopicGrownWhileRunning(t *testing.T, b *bench) {
-	e, _ := b.minimal(state.NewMemory(), nil)
-	waitReady(t, e)
-	b.send(withdraw(1))
-	b.read(b.output, 1)
-	if _, err := kadm.NewClient(b.client).CreatePartitions(t.Context(), 1, b.input); err != nil {
-		t.Fatal(err)
-	}
-	client, err := kgo.NewClient(kgo.SeedBrokers(b.broker), kgo.DefaultProduceTopic(b.input), kgo.RecordPartitioner(kgo.ManualPartitioner()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		if err := client.ProduceSync(t.Context(), &kgo.Record{Key: []byte("1"), Value: []byte(withdraw(2)), Partition: 0}).FirstErr(); err != nil {
-			t.Fatal(err)
-		}
-		if _, problems := e.Ready(); strings.Contains(problems, "has 2 partitions, the states were judged with 1") {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("the engine goes on after 30s of records")
-		}
-	}
-}
-
 // TestRetention deletes input that was not judged yet: the lane stops with exact counts, and goes on when told to.
 func TestRetention(t *testing.T) { onEachKafka(t, 1, testRetention) }
 
