@@ -16,13 +16,14 @@ import (
 // The layout changes when inputs grow, another partitioner or other inputs are configured, or other settings. Members of two
 // layouts are never in the group together (see balancer), but a lane of the former layout may have died in the middle, or its
 // owner may be frozen and come back. So the first lanes that start under the new layout settle those of the former one: each
-// is claimed, judged under the former layout up to the end of what was there, where that is possible, and marked. Who claims a
-// marked lane does not judge it under the former layout again. When all of them are marked, one change of the lineage begins
-// the new layout, and only then are lanes judged under it. No user is in two lanes at any time, and a backlog comes before what
-// the new partitions have.
+// is claimed, judged under the former layout up to the end of what was there, where that is possible, and marked as drained.
+// When all of them are, nothing is forwarded any more: each is judged up to the end of what was forwarded to it, and marked as
+// settled. Who claims a marked lane does not take it back a step. When all of them are settled, one change of the lineage
+// begins the new layout, and only then are lanes judged under it. No user is in two lanes at any time, a backlog comes before
+// what the new partitions have, and no event overtakes an earlier one of its user that was forwarded.
 
-// errSettled ends the tenure of a lane that was judged up to the end under the former layout.
-var errSettled = errors.New("consumer: the lane is settled under the former layout")
+// errSettled ends the tenure of a lane that was judged as far as it has to be under the former layout.
+var errSettled = errors.New("consumer: the lane has made a step under the former layout")
 
 // errLineage says that the lineage was changed by somebody else at the same time.
 var errLineage = errors.New("consumer: the lineage was changed meanwhile")
@@ -139,41 +140,63 @@ func (g *generation) checkUnknown(ctx context.Context) error {
 	return nil
 }
 
-// change takes a claimed lane from the present era towards the engine's layout. It returns true when the lane has first to be
-// judged under the former layout; else when the new layout has begun, and the lane starts again.
-func (g *generation) change(ctx context.Context, c claimedLane, stage *stageMark) (drain bool, err error) {
-	e := g.engine
-	former, kind := c.lineage.Present.layout(), e.changingFrom(&c.lineage.Present)
+// change takes a claimed lane from the present era towards the engine's layout. It returns the step that the lane has first to
+// be judged to under the former layout; "": the new layout has begun, and the lane starts again.
+func (g *generation) change(ctx context.Context, c claimedLane, stage *stageMark) (next settling, err error) {
+	e, present := g.engine, &c.lineage.Present
+	former, kind := present.layout(), e.changingFrom(present)
 	if c.number < former.partitions {
-		if kind == changeGoesOn && settledIn(c.checkpoint.Layout) != c.lineage.Present.Number {
-			return true, nil
+		switch step := present.step(c.checkpoint.Layout); {
+		case kind != changeGoesOn || step == settled:
+		case step == "":
+			return drained, nil
+		case step == drained:
+			if err := g.remark(ctx, c); err != nil {
+				return "", err
+			}
+			if begun, err := g.await(ctx, c, kind, drained, stage); err != nil || begun {
+				return "", err
+			}
+			return settled, nil
 		}
 		if err := g.settle(ctx, c, kind); err != nil {
-			return false, err
+			return "", err
 		}
 	}
 	// Lanes that the new layout does not have are nobody's.
 	for lane := c.number + e.layout.partitions; lane < former.partitions; lane += e.layout.partitions {
 		other := claimedLane{number: lane, lineage: c.lineage}
 		if other.fence, err = g.claim(ctx, lane, stage); err != nil {
-			return false, err
+			return "", err
 		}
 		other.read()
 		if err := g.settle(ctx, other, kind); err != nil {
-			return false, err
+			return "", err
 		}
 	}
-	return false, g.awaitLayout(ctx, c, kind, stage)
+	_, err = g.await(ctx, c, kind, settled, stage)
+	return "", err
+}
+
+// remark writes the checkpoint of a marked lane again: now by this claim.
+func (g *generation) remark(ctx context.Context, c claimedLane) error {
+	mark, _ := c.fence.Previous()
+	return g.write(ctx, c, mark)
+}
+
+func (g *generation) write(ctx context.Context, c claimedLane, mark state.Checkpoint) error {
+	snapshot := new(state.Snapshot)
+	snapshot.Reset(c.number, g.engine.options.Rules.Types(), mark)
+	return g.engine.insist(ctx, "settle the lane", func(ctx context.Context) error { return c.fence.Flush(ctx, snapshot) })
 }
 
 // settle marks a lane in which nothing is left to be judged or replayed under the former layout, or stops.
 func (g *generation) settle(ctx context.Context, c claimedLane, kind changing) error {
 	e := g.engine
-	last, _ := c.fence.Previous()
-	mark := state.Checkpoint{Layout: c.lineage.Present.settled(), Offset: -1, Horizon: c.checkpoint.Horizon}
+	mark := state.Checkpoint{Layout: settled.in(&c.lineage.Present), Offset: -1, Horizon: c.checkpoint.Horizon}
 	switch {
-	case settledIn(last.Layout) == c.lineage.Present.Number:
-		mark = last // marked before: now by this claim
+	case c.lineage.Present.step(c.checkpoint.Layout) == settled:
+		return g.remark(ctx, c)
 	case kind == changeAnew: // incarnation 0: there is nothing to inherit
 	default:
 		rest, err := g.unsettled(ctx, c)
@@ -207,9 +230,7 @@ func (g *generation) settle(ctx context.Context, c claimedLane, kind changing) e
 			mark.Incarnation = c.lineage.Present.began(c.number)
 		}
 	}
-	snapshot := new(state.Snapshot)
-	snapshot.Reset(c.number, e.options.Rules.Types(), mark)
-	return e.insist(ctx, "settle the lane", func(ctx context.Context) error { return c.fence.Flush(ctx, snapshot) })
+	return g.write(ctx, c, mark)
 }
 
 // presentOffsets returns the offsets of a checkpoint of the former era by the present one's sources. One that was not judged
@@ -260,9 +281,22 @@ func (g *generation) ends(ctx context.Context, lane int32) ([]int64, error) {
 	return ends, nil
 }
 
-// settled hands a lane over that was judged to the end under its era, marked.
-func (t *tenure) settled(ctx context.Context) error {
-	t.base.Layout = t.era.settled()
+// leave has the tenure judge up to a step out of its era: to the ends of all sources, or when no input is judged any more,
+// to that of the rekey topic.
+func (t *tenure) leave(next settling, ends []int64) {
+	t.leaves, t.until = next, ends
+	if next == settled {
+		for s := range t.until {
+			if !t.readers[s].source.rekey {
+				t.until[s] = t.reached[s]
+			}
+		}
+	}
+}
+
+// handOverAt hands the lane over, marked with the step that it was judged to.
+func (t *tenure) handOverAt(ctx context.Context) error {
+	t.base.Layout = t.leaves.in(t.era)
 	return t.handOver(ctx)
 }
 
@@ -270,43 +304,47 @@ func (t *tenure) settled(ctx context.Context) error {
 type layoutLook struct {
 	mu   sync.Mutex
 	last time.Time
+	all  settling // what was seen then
 }
 
 // layoutLookEvery is the pause between two looks at whether all lanes of the former layout are settled.
 const layoutLookEvery = 200 * time.Millisecond
 
-// awaitLayout waits until the engine's layout has begun, and begins it when all lanes of the former one are settled.
-func (g *generation) awaitLayout(ctx context.Context, c claimedLane, kind changing, stage *stageMark) error {
+// await waits until all lanes of the former layout have made a step, and reports whether the engine's layout has begun, which is
+// when all of them are settled.
+func (g *generation) await(ctx context.Context, c claimedLane, kind changing, step settling, stage *stageMark) (begun bool, err error) {
 	e := g.engine
 	delay := backoff.New(layoutLookEvery/4, 2*layoutLookEvery)
 	for {
 		stage.at(stageLayout)
-		if began, err := g.lookForLayout(ctx, kind); began || err != nil {
-			return err
+		all, begun, err := g.lookAround(ctx, kind)
+		if err != nil || begun || step == drained && all != "" {
+			return begun, err
 		}
 		e.health.note(laneSubject(c.number)) // for the watch: it waits for others, it does not hang
 		if err := delay.Wait(ctx); err != nil {
-			return err
+			return false, err
 		}
 	}
 }
 
-// lookForLayout reports whether the engine's layout has begun, and begins it if it can.
-func (g *generation) lookForLayout(ctx context.Context, kind changing) (began bool, err error) {
+// lookAround returns the step that all lanes of the former layout have made. When they are settled it begins the engine's, and
+// it reports whether that has begun.
+func (g *generation) lookAround(ctx context.Context, kind changing) (all settling, begun bool, err error) {
 	e := g.engine
 	g.look.mu.Lock()
 	defer g.look.mu.Unlock()
 	lin, err := g.lineage(ctx)
 	if err != nil || lin.Present.Layout == e.layout.String() {
-		return err == nil, err
+		return settled, err == nil, err
 	}
 	if time.Since(g.look.last) < layoutLookEvery {
-		return false, nil
+		return g.look.all, false, nil
 	}
-	defer func() { g.look.last = time.Now() }()
+	defer func() { g.look.last, g.look.all = time.Now(), all }()
 	former := lin.Present.layout()
 	ended := make([]uint32, former.partitions)
-	var waiting []int32
+	var judged, forwarded []int32 // lanes that are, or whose copies are, to be judged yet
 	for lane := range former.partitions {
 		var mark state.Checkpoint
 		var written bool
@@ -314,22 +352,28 @@ func (g *generation) lookForLayout(ctx context.Context, kind changing) (began bo
 			mark, written, err = e.options.Store.Written(ctx, lane)
 			return err
 		}); err != nil {
-			return false, err
+			return "", false, err
 		}
-		if !written || settledIn(mark.Layout) != lin.Present.Number {
-			waiting = append(waiting, lane)
-			continue
+		switch step := lin.Present.step(mark.Layout); {
+		case step == settled && written:
+			ended[lane] = mark.Incarnation
+		case step == drained || step == settled: // while it is claimed it may be judged, but not back to before it was drained
+			forwarded = append(forwarded, lane)
+		default:
+			judged = append(judged, lane)
 		}
-		ended[lane] = mark.Incarnation
 	}
-	if len(waiting) > 0 {
+	if waiting := slices.Sorted(slices.Values(slices.Concat(judged, forwarded))); len(waiting) > 0 {
 		problem := fmt.Sprintf("the layout changes from %s to %s: waits until lanes %v are settled under the former one", former, e.layout, waiting)
 		for _, lane := range g.lanes {
-			if !slices.Contains(waiting, lane) {
+			if !slices.Contains(judged, lane) {
 				e.health.set(laneSubject(lane), problem)
 			}
 		}
-		return false, nil
+		if len(judged) > 0 {
+			return "", false, nil
+		}
+		return drained, false, nil
 	}
 	next := newEra(e.layout, e.sources)
 	after := lin.restarted(next)
@@ -339,10 +383,10 @@ func (g *generation) lookForLayout(ctx context.Context, kind changing) (began bo
 	}
 	switch err := g.swapLineage(ctx, lin, after); {
 	case errors.Is(err, errLineage):
-		return false, nil
+		return settled, false, nil
 	case err != nil:
-		return false, err
+		return "", false, err
 	}
 	e.log.Warn("the layout has changed: every lane was settled", "former", former.String(), "layout", e.layout.String(), "states_kept", kind != changeAnew)
-	return true, nil
+	return settled, true, nil
 }

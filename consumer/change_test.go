@@ -14,7 +14,6 @@ import (
 
 	"github.com/lapwing/lapwing/consumer/consumertest"
 	"github.com/lapwing/lapwing/consumer/contract"
-	"github.com/lapwing/lapwing/consumer/wire"
 	"github.com/lapwing/lapwing/rules"
 	"github.com/lapwing/lapwing/state"
 )
@@ -57,15 +56,7 @@ func (b *bench) wantStreaks(rounds int) {
 // grow gives a topic more partitions, and the bench a producer that knows them.
 func (b *bench) grow(topic string, partitions int) {
 	b.t.Helper()
-	if r, err := kadm.NewClient(b.client).UpdatePartitions(b.t.Context(), partitions, topic); err != nil || r.Error() != nil {
-		b.t.Fatal(err, r.Error())
-	}
-	client, err := wire.New(wire.Options{Brokers: []string{b.broker}})
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	defer client.Close()
-	if err := client.CreatePartitions(b.t.Context(), topic, int32(partitions)); err != nil { // it has them: waits for their leaders
+	if err := consumertest.GrowTopics(b.t.Context(), []string{b.broker}, partitions, topic); err != nil {
 		b.t.Fatal(err)
 	}
 	b.client = b.newClient()
@@ -278,7 +269,7 @@ func testChangeGivenUp(t *testing.T, b *bench) {
 		t.Fatal(err)
 	}
 	c, _ := lane.Previous()
-	c.Layout = before.Present.settled()
+	c.Layout = settled.in(&before.Present)
 	s := new(state.Snapshot)
 	s.Reset(0, rules.DefaultTypes(), c)
 	if err := lane.Flush(t.Context(), s); err != nil {
@@ -306,7 +297,7 @@ func TestChangeWaitsForEveryLane(t *testing.T) {
 	b.grow(b.input, 4)
 	release := make(chan struct{})
 	e, _ := b.minimal(&slowClaims{Store: memory, lane: 1, release: release}, creating)
-	waitProblem(t, e, "waits until lanes [1] are settled")
+	waitProblem(t, e, "waits until lanes [0 1] are settled")
 	b.send(withdrawals(2)...)
 	time.Sleep(500 * time.Millisecond)
 	b.read(b.output, streakUsers) // and no more
@@ -422,9 +413,14 @@ func TestLineageText(t *testing.T) {
 			t.Errorf("%q is taken", bad)
 		}
 	}
-	for text, want := range map[string]int64{"settled.7": 7, "settled.": -1, "settled.x": -1, "t.2.murmur2.s": -1, "": -1} {
-		if got := settledIn(text); got != want {
-			t.Errorf("%q is settled in %d, want %d", text, got, want)
+	for text, want := range map[string]settling{
+		"settled.7": settled, "drained.7": drained, "settled.8": "", "settled.": "", "drained.x": "", "t.2.murmur2.s": "", "": "", "other.7": "",
+	} {
+		if got := (&era{Number: 7}).step(text); got != want {
+			t.Errorf("%q is %q, want %q", text, got, want)
 		}
+	}
+	if text := drained.in(&era{Number: 7}); text != "drained.7" {
+		t.Error(text)
 	}
 }

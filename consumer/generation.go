@@ -183,8 +183,8 @@ func (g *generation) judge(ctx context.Context, t *tenure) (*tenure, error) {
 	if err := t.run(ctx); err != nil {
 		g.committer.unregister(t)
 		if errors.Is(err, errSettled) {
-			// Its states are whole and committed. From now on nobody judges the lane under the former layout.
-			if err := t.settled(ctx); err != nil {
+			// Its states are whole and committed. Nobody takes the lane back from this step.
+			if err := t.handOverAt(ctx); err != nil {
 				return nil, err
 			}
 			return nil, errSettled

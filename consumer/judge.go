@@ -47,7 +47,11 @@ func (t *tenure) judge(ctx context.Context) error {
 		if t.until != nil && t.reachedAll() {
 			return t.finish(ctx, errSettled)
 		}
-		c := t.await(ctx, anySource)
+		next := anySource
+		if t.leaves == settled { // its inputs have been judged as far as they are under this layout
+			next = len(t.readers) - 1
+		}
+		c := t.await(ctx, next)
 		if c == nil {
 			return nil
 		}

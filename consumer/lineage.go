@@ -98,19 +98,34 @@ func (g lineage) restarted(e era) lineage {
 	return lineage{Version: g.Version + 1, Present: e}
 }
 
-// settledMark is the start of the layout in the checkpoint of a lane that is not judged in an era any more, before its number.
-const settledMark = "settled."
+// settling is how far a lane is on the way out of an era. It stands, with the era's number, in place of the layout in the lane's
+// checkpoint.
+type settling string
 
-func (e *era) settled() string { return settledMark + strconv.FormatInt(e.Number, 10) }
+const (
+	drained settling = "drained" // its inputs are not judged any more in the era, so it forwards nothing
+	settled settling = "settled" // nor is what was forwarded to it
+)
 
-// settledIn returns the number of the era that a lane is settled in, by its checkpoint's layout; -1: in none.
-func settledIn(layout string) int64 {
-	text, ok := strings.CutPrefix(layout, settledMark)
-	n, err := strconv.ParseInt(text, 10, 64)
-	if !ok || err != nil {
-		return -1
+func (s settling) in(e *era) string { return string(s) + "." + strconv.FormatInt(e.Number, 10) }
+
+// settlingIn returns how far a lane is, by its checkpoint's layout, and in which era; "" and -1: in none.
+func settlingIn(layout string) (settling, int64) {
+	name, number, _ := strings.Cut(layout, ".")
+	n, err := strconv.ParseInt(number, 10, 64)
+	if s := settling(name); err == nil && (s == drained || s == settled) {
+		return s, n
 	}
-	return n
+	return "", -1
+}
+
+// step returns how far a lane is on the way out of this era, by its checkpoint's layout; "": it is judged in it, or not of it.
+func (e *era) step(layout string) settling {
+	s, n := settlingIn(layout)
+	if n != e.Number {
+		return ""
+	}
+	return s
 }
 
 // draw gives each lane of the era an incarnation that no record has, above the one that the lane ended the era before with.

@@ -49,13 +49,13 @@ func (g *generation) begin(ctx context.Context, lane int32) (*tenure, error) {
 		return nil, err
 	}
 	c.read()
-	drain := false
+	var next settling // that the lane has to reach under the former layout
 	if c.lineage.Present.Layout != e.layout.String() {
-		if drain, err = g.change(ctx, c, stage); err != nil || !drain {
+		if next, err = g.change(ctx, c, stage); err != nil || next == "" {
 			return nil, err
 		}
-		c.layout = c.lineage.Present.layout()
-	} else if settledIn(c.checkpoint.Layout) == c.lineage.Present.Number {
+		c.layout, c.settles = c.lineage.Present.layout(), true
+	} else if c.lineage.Present.step(c.checkpoint.Layout) != "" {
 		// A change was given up. Whoever was about to make it finds another text.
 		err := g.swapLineage(ctx, c.lineage, c.lineage.touched())
 		if errors.Is(err, errLineage) { // another lane was faster, or the change
@@ -84,15 +84,15 @@ func (g *generation) begin(ctx context.Context, lane int32) (*tenure, error) {
 		return nil, err
 	}
 	stage.at(stageOpen)
-	var until []int64
-	if drain {
-		if until, err = g.ends(ctx, lane); err != nil {
+	var ends []int64
+	if next != "" {
+		if ends, err = g.ends(ctx, lane); err != nil {
 			return nil, err
 		}
 	}
 	t, err := g.open(ctx, c, p)
-	if err == nil {
-		t.until = until
+	if err == nil && next != "" {
+		t.leave(next, ends)
 	}
 	return t, err
 }
@@ -132,6 +132,7 @@ type claimedLane struct {
 	fence   state.Lane
 	lineage *lineage
 	layout  layout // that it is judged under
+	settles bool   // under the former layout, until it is settled
 
 	checkpoint state.Checkpoint // under the present era's incarnation, and with its owner
 	stored     bool             // the checkpoint counts
@@ -143,10 +144,9 @@ func (c *claimedLane) read() {
 	present := &c.lineage.Present
 	c.checkpoint, c.stored = c.fence.Previous()
 	c.era = present
-	settled := settledIn(c.checkpoint.Layout)
 	switch {
-	case !c.stored || settled == present.Number || c.checkpoint.Layout == present.Layout:
-	case len(c.lineage.Former) > 0 && settled == c.lineage.Former[0].Number:
+	case !c.stored || present.step(c.checkpoint.Layout) != "" || c.checkpoint.Layout == present.Layout:
+	case len(c.lineage.Former) > 0 && c.lineage.Former[0].step(c.checkpoint.Layout) == settled:
 		// The lane has not been judged in the present era: what stands there is how it ended the one before.
 		c.era = &c.lineage.Former[0]
 		c.checkpoint.Incarnation = present.began(c.number)
@@ -154,9 +154,17 @@ func (c *claimedLane) read() {
 		c.checkpoint.Offset = -1
 		c.stored = false
 	}
-	if settled >= 0 && c.checkpoint.Offset < 0 {
+	if step, _ := settlingIn(c.checkpoint.Layout); step != "" && c.checkpoint.Offset < 0 {
 		c.stored = false
 	}
+}
+
+// text is the layout in the lane's checkpoints. A lane that is drained stays so, whatever becomes of its owner.
+func (c *claimedLane) text() string {
+	if c.settles && c.lineage.Present.step(c.checkpoint.Layout) == drained {
+		return c.checkpoint.Layout
+	}
+	return c.layout.String()
 }
 
 // offset returns M of a source, -1: there is none, and whether the checkpoint knows the source at all.
@@ -273,7 +281,7 @@ func (g *generation) open(ctx context.Context, c claimedLane, p lanePlan) (*tenu
 		e.log.Warn("a rule looks further back than states were kept so far: it is whole after one horizon of events",
 			"partition", lane, "kept_seconds", c.checkpoint.Horizon, "horizon_seconds", horizon)
 	}
-	base := state.Checkpoint{Layout: c.layout.String(), Incarnation: p.incarnation, Owner: e.owner, Horizon: e.options.Rules.Horizon()}
+	base := state.Checkpoint{Layout: c.text(), Incarnation: p.incarnation, Owner: e.owner, Horizon: e.options.Rules.Horizon()}
 	first := atOffsets(base, p.offsets(func(s *sourcePlan) int64 { return s.replayFrom }))
 	write := func(checkpoint state.Checkpoint) error {
 		snapshot := new(state.Snapshot)

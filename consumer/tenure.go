@@ -21,8 +21,9 @@ type tenure struct {
 	layout  layout // that the lane is judged under
 	era     *era
 	takes   state.Takes
-	until   []int64 // by source: the lane is settled for another layout when it was judged so far; nil: never
-	wake    func()  // tells the committer that a parcel has something
+	leaves  settling // that it has to reach under a former layout, judged up to until
+	until   []int64  // by source; nil: for ever
+	wake    func()   // tells the committer that a parcel has something
 	fence   state.Lane
 	plan    lanePlan
 	base    state.Checkpoint // of every checkpoint this tenure writes, but for the offset

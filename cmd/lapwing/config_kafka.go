@@ -171,7 +171,7 @@ func (l *loader) checkInput(input []string) {
 	case len(input) == 0:
 		l.wrong("kafka.input", "must name the input topic, like [events]")
 		return
-	case len(input) > 1:
+	case len(input) > 32:
 		l.wrong("kafka.input", fmt.Sprintf("has %d topics, but one is supported yet; run an engine with a group of its own for each", len(input)))
 	}
 	for i, topic := range input {

@@ -32,6 +32,7 @@ type system struct {
 	redisAddr           string // that the engines are told
 	redisServers        string // lines of the section redis in place of the address; empty: the address
 	input, output, dead string
+	more                []string // further inputs
 	group               string
 	partitions          int32
 	extra               string // lines of the section kafka
@@ -94,6 +95,8 @@ func (s *system) createTopics(o systemOptions) {
 // rekey is the topic of what the engine forwards.
 func (s *system) rekey() string { return s.group + ".rekey" }
 
+func (s *system) inputs() []string { return append([]string{s.input}, s.more...) }
+
 func (s *system) brokers() []string { return []string{s.broker} }
 
 func (s *system) context(timeout time.Duration) context.Context {
@@ -106,7 +109,7 @@ func (s *system) context(timeout time.Duration) context.Context {
 func (s *system) remove() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	if err := consumertest.DeleteTopics(ctx, s.brokers(), s.input, s.output, s.dead, s.rekey()); err != nil {
+	if err := consumertest.DeleteTopics(ctx, s.brokers(), append(s.inputs(), s.output, s.dead, s.rekey())...); err != nil {
 		s.t.Log(err)
 	}
 	client := redis.NewClient(&redis.Options{Addr: s.redisAddr, MaxRetries: -1, DialTimeout: time.Second})
@@ -140,7 +143,7 @@ redis:
 %s
 http: %s
 %s
-`, s.kafkaAddr, s.group, s.input, s.output, s.dead, s.extra, cmp.Or(s.redisServers, fmt.Sprintf("  addrs: [%q]", s.redisAddr)), cmp.Or(s.flush, "500ms"), s.redisExtra, http, s.tail)})
+`, s.kafkaAddr, s.group, strings.Join(s.inputs(), ", "), s.output, s.dead, s.extra, cmp.Or(s.redisServers, fmt.Sprintf("  addrs: [%q]", s.redisAddr)), cmp.Or(s.flush, "500ms"), s.redisExtra, http, s.tail)})
 }
 
 // load produces events until stop is called, which returns how many there were.
@@ -201,7 +204,7 @@ func (s *system) drainBelow(lagMax int64, timeout time.Duration) {
 	s.t.Helper()
 	ctx := s.context(timeout)
 	for {
-		lag, err := consumertest.Lag(ctx, s.brokers(), s.group, s.input, s.rekey())
+		lag, err := s.lag(ctx)
 		if err == nil && lag <= lagMax {
 			return
 		}
@@ -210,6 +213,19 @@ func (s *system) drainBelow(lagMax int64, timeout time.Duration) {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
+}
+
+// lag returns how many records the group has not committed, of the inputs first: what is forwarded comes of them.
+func (s *system) lag(ctx context.Context) (sum int64, err error) {
+	for _, input := range s.more {
+		lag, err := consumertest.Lag(ctx, s.brokers(), s.group, input)
+		if err != nil {
+			return 0, err
+		}
+		sum += lag
+	}
+	lag, err := consumertest.Lag(ctx, s.brokers(), s.group, s.input, s.rekey())
+	return sum + lag, err
 }
 
 // check fails the test unless everything is as the model says.
@@ -228,7 +244,7 @@ func (s *system) check(o consumertest.CheckOptions) consumertest.Report {
 // compare compares everything with the model.
 func (s *system) compare(o consumertest.CheckOptions) consumertest.Report {
 	s.t.Helper()
-	o.Brokers, o.Inputs, o.Output, o.DeadLetters = s.brokers(), []string{s.input}, s.output, s.dead
+	o.Brokers, o.Inputs, o.Output, o.DeadLetters = s.brokers(), s.inputs(), s.output, s.dead
 	report, err := consumertest.Check(s.context(systemTimeout), o)
 	if err != nil {
 		s.t.Fatal(err)

@@ -39,6 +39,29 @@ func CreateTopics(ctx context.Context, brokers []string, specs ...TopicSpec) err
 		}
 		names = append(names, s.Name)
 	}
+	return awaitTopics(ctx, admin, names)
+}
+
+// GrowTopics gives topics more partitions, as kafka-topics --alter does, and waits until they take records.
+func GrowTopics(ctx context.Context, brokers []string, partitions int, names ...string) error {
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.MetadataMinAge(50*time.Millisecond))
+	if err != nil {
+		return fmt.Errorf("consumertest: client of %v: %w", brokers, err)
+	}
+	defer client.Close()
+	admin := kadm.NewClient(client)
+	grown, err := admin.UpdatePartitions(ctx, partitions, names...)
+	if err == nil {
+		err = grown.Error()
+	}
+	if err != nil {
+		return fmt.Errorf("consumertest: grow %s to %d partitions: %w", strings.Join(names, ", "), partitions, err)
+	}
+	return awaitTopics(ctx, admin, names)
+}
+
+// awaitTopics waits until the leaders of all partitions answer.
+func awaitTopics(ctx context.Context, admin *kadm.Client, names []string) error {
 	for {
 		listed, err := admin.ListEndOffsets(ctx, names...)
 		if err == nil && listed.Error() == nil {
