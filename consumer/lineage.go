@@ -45,7 +45,7 @@ type eraSource struct {
 
 // erasMax bounds the former eras that are kept. A state that nothing has changed for longer than so many changes of the
 // layout is absent.
-const erasMax = 64
+const erasMax = 16
 
 func newEra(l layout, sources []source) era {
 	e := era{Layout: l.String()}
