@@ -87,6 +87,8 @@ type stopError struct {
 
 func (e *stopError) Error() string { return e.what + "; " + e.remedy }
 
+const noteRecreated = "the input topic was deleted and made again: its old offsets and states are ignored"
+
 // decide is the table of DESIGN.md, The start of a lane. It changes nothing.
 func decide(f finding, reset OffsetReset, onDataLoss bool) (plan, error) {
 	var p plan
@@ -98,7 +100,7 @@ func decide(f finding, reset OffsetReset, onDataLoss bool) (plan, error) {
 	// An offset of a topic that was deleted means nothing in the one made again under its name.
 	if c >= 0 && marked && mark.topic != f.identity {
 		c = -1
-		p.renew, p.cause, p.note = true, causeRecreated, "the input topic was deleted and made again: its old offsets and states are ignored"
+		p.renew, p.cause, p.note = true, causeRecreated, noteRecreated
 	}
 	ours := marked && mark.offset == c
 	switch {

@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -136,6 +137,7 @@ type claimedLane struct {
 
 	checkpoint state.Checkpoint // under the present era's incarnation, and with its owner
 	stored     bool             // the checkpoint counts
+	anew       bool             // it does not since an input was made again
 	era        *era             // whose sources its offsets are
 }
 
@@ -154,8 +156,9 @@ func (c *claimedLane) read() {
 		c.checkpoint.Offset = -1
 		c.stored = false
 	}
-	if step, _ := settlingIn(c.checkpoint.Layout); step != "" && c.checkpoint.Offset < 0 {
+	if step, of := settlingIn(c.checkpoint.Layout); step != "" && c.checkpoint.Offset < 0 {
 		c.stored = false
+		c.anew = of != present.Number && len(c.lineage.Former) == 0 // the change to this era kept nothing
 	}
 }
 
@@ -245,6 +248,10 @@ func (g *generation) plan(ctx context.Context, c claimedLane, committed []wire.C
 				return lanePlan{}, err
 			}
 			s.readFrom = s.replayFrom
+			if c.anew && s.cause == "" { // the broker forgets the offsets of a topic that is deleted
+				s.cause, s.note = causeRecreated, noteRecreated
+				l.cause, l.note = cmp.Or(l.cause, s.cause), cmp.Or(l.note, s.note)
+			}
 		}
 	}
 	l.sum()

@@ -109,7 +109,11 @@ func (r *goneRig) offsets() map[int32]kadm.Offset {
 		r.t.Fatal(err)
 	}
 	offsets := map[int32]kadm.Offset{}
-	responses.Each(func(o kadm.OffsetResponse) { offsets[o.Partition] = o.Offset })
+	responses.Each(func(o kadm.OffsetResponse) {
+		if o.Topic == r.input {
+			offsets[o.Partition] = o.Offset
+		}
+	})
 	return offsets
 }
 
