@@ -265,12 +265,13 @@ func (g *generation) unsettled(ctx context.Context, c claimedLane) (string, erro
 	return "", nil
 }
 
-// ends returns where the lane's sources end now.
+// ends returns where the lane's sources end now; the rekey topic at what is written, and not only committed: an open
+// transaction of somebody who died may hide what others have forwarded.
 func (g *generation) ends(ctx context.Context, lane int32) ([]int64, error) {
 	var ends []int64
 	for _, s := range g.engine.sources {
 		err := g.engine.call(ctx, func(ctx context.Context) error {
-			end, err := g.engine.options.Client.EndOffset(ctx, s.topic, lane, true)
+			end, err := g.engine.options.Client.EndOffset(ctx, s.topic, lane, !s.rekey)
 			ends = append(ends, end)
 			return err
 		})
@@ -281,15 +282,13 @@ func (g *generation) ends(ctx context.Context, lane int32) ([]int64, error) {
 	return ends, nil
 }
 
-// leave has the tenure judge up to a step out of its era: to the ends of all sources, or when no input is judged any more,
-// to that of the rekey topic.
+// leave has the tenure judge up to a step out of its era: to the ends of the inputs, or when no input is judged any more, to
+// that of the rekey topic.
 func (t *tenure) leave(next settling, ends []int64) {
 	t.leaves, t.until = next, ends
-	if next == settled {
-		for s := range t.until {
-			if !t.readers[s].source.rekey {
-				t.until[s] = t.reached[s]
-			}
+	for s := range t.until {
+		if t.readers[s].source.rekey != (next == settled) {
+			t.until[s] = t.judgeFroms[s]
 		}
 	}
 }

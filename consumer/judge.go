@@ -47,11 +47,7 @@ func (t *tenure) judge(ctx context.Context) error {
 		if t.until != nil && t.reachedAll() {
 			return t.finish(ctx, errSettled)
 		}
-		next := anySource
-		if t.leaves == settled { // its inputs have been judged as far as they are under this layout
-			next = len(t.readers) - 1
-		}
-		c := t.await(ctx, next)
+		c := t.await(ctx, anySource)
 		if c == nil {
 			return nil
 		}
@@ -114,7 +110,7 @@ func (t *tenure) ready(source int) *chunk {
 	n := len(t.readers)
 	for i := range n {
 		s := (t.turn + i) % n
-		if source != anySource && s != source {
+		if source != anySource && s != source || source == anySource && t.until != nil && t.reached[s] >= t.until[s] {
 			continue
 		}
 		if t.pending[s] == nil {
