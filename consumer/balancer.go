@@ -25,8 +25,11 @@ type balancer struct {
 
 var _ kafka.GroupBalancer = (*balancer)(nil)
 
+// ProtocolPrefix begins the name of the group's protocol, before the layout.
+const ProtocolPrefix = "lapwing-"
+
 func newBalancer(l layout) *balancer {
-	return &balancer{protocol: "lapwing-" + l.String(), generation: -1}
+	return &balancer{protocol: ProtocolPrefix + l.String(), generation: -1}
 }
 
 // remember notes what this member owns; it tells the leader so at the next join.

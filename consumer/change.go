@@ -169,7 +169,7 @@ func (g *generation) change(ctx context.Context, c claimedLane, stage *stageMark
 		if other.fence, err = g.claim(ctx, lane, stage); err != nil {
 			return "", err
 		}
-		other.read()
+		other.read(other.fence.Previous())
 		if err := g.settle(ctx, other, kind); err != nil {
 			return "", err
 		}

@@ -133,7 +133,7 @@ func (o *Options) validate() error {
 		require(v != "", "%s is empty", name)
 	}
 	require(len(o.Inputs) > 0 && !slices.Contains(o.Inputs, ""), "Inputs %q is empty, or has an empty name", o.Inputs)
-	require(len(o.Inputs) <= inputsMax, "Inputs has %d topics, at most %d are read", len(o.Inputs), inputsMax)
+	require(len(o.Inputs) <= InputsMax, "Inputs has %d topics, at most %d are read", len(o.Inputs), InputsMax)
 	topics := append(slices.Clone(o.Inputs), o.Output, o.DeadLetters)
 	slices.Sort(topics)
 	require(len(slices.Compact(slices.Clone(topics))) == len(topics), "Inputs %q, Output %q and DeadLetters %q must be different topics", o.Inputs, o.Output, o.DeadLetters)
@@ -163,10 +163,10 @@ func (o *Options) validate() error {
 }
 
 // rekeyTopic names the topic of the copies of records that were in another partition than their user's.
-func (o *Options) rekeyTopic() string { return o.Group + ".rekey" }
+func (o *Options) rekeyTopic() string { return RekeyTopic(o.Group) }
 
-// inputsMax bounds the inputs: a checkpoint has an offset for each.
-const inputsMax = 32
+// InputsMax bounds the inputs: a checkpoint has an offset for each.
+const InputsMax = 32
 
 // settingsText is what, beside topics, partitions and partitioner, the meaning of a stored state depends on (design: layout).
 func (o *Options) settingsText() string {

@@ -49,7 +49,7 @@ func (g *generation) begin(ctx context.Context, lane int32) (*tenure, error) {
 	if c.lineage, err = g.lineage(ctx); err != nil {
 		return nil, err
 	}
-	c.read()
+	c.read(fence.Previous())
 	var next settling // that the lane has to reach under the former layout
 	if c.lineage.Present.Layout != e.layout.String() {
 		if next, err = g.change(ctx, c, stage); err != nil || next == "" {
@@ -142,9 +142,9 @@ type claimedLane struct {
 }
 
 // read fills in what stands in the store.
-func (c *claimedLane) read() {
+func (c *claimedLane) read(checkpoint state.Checkpoint, stored bool) {
 	present := &c.lineage.Present
-	c.checkpoint, c.stored = c.fence.Previous()
+	c.checkpoint, c.stored = checkpoint, stored
 	c.era = present
 	switch {
 	case !c.stored || present.step(c.checkpoint.Layout) != "" || c.checkpoint.Layout == present.Layout:

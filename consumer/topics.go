@@ -87,7 +87,7 @@ func (e *Engine) findTopics(ctx context.Context) error {
 		e.sources = append(e.sources, source{topic: t.Name, id: t.ID})
 	}
 	e.layout = newLayout(e.sources, lanes, o.Partitioner, o.settingsText())
-	if lanes > 1 || n > 1 { // else no record can be in another partition than its user's, and the order of judging is the topic's
+	if NeedsRekey(lanes, n) {
 		rekey := o.rekeyTopic()
 		made, err := e.ensureTopics(ctx, lanes, rekey)
 		if err != nil {

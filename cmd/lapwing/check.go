@@ -59,6 +59,9 @@ func writeSummary(w io.Writer, file string, c *Config, set *rules.Set) error {
 	fmt.Fprintf(t, "configuration\t%s\n", file)
 	fmt.Fprintf(t, "kafka\t%s, group %s, %s\n", strings.Join(c.Kafka.Brokers, ","), c.Kafka.Group, c.Kafka.Guarantee)
 	fmt.Fprintf(t, "topics\t%s -> %s, dead letters %s\n", strings.Join(c.Kafka.Input, ","), c.Kafka.Output, c.Kafka.DeadLetters)
+	if len(c.Kafka.Input) > 1 {
+		fmt.Fprintf(t, "\tlapwing gateway writes to %s, the first\n", c.Kafka.Input[0])
+	}
 	fmt.Fprintf(t, "redis\t%s, prefix %s\n", describeRedis(&c.Redis), c.Redis.Prefix)
 	fmt.Fprintf(t, "events\t%s\n", strings.Join(c.Events.Types, ", "))
 	fmt.Fprintf(t, "rules\t%s, hash %s, exact for events up to %s late\n", ruleFile, set.Hash(), seconds(set.Lateness()))

@@ -25,6 +25,14 @@ func TestCheckOK(t *testing.T) {
 	}
 }
 
+func TestCheckSeveralInputs(t *testing.T) {
+	code, stdout, stderr := lapwing(t, "", "check", "--config", "testdata/inputs.good.yaml")
+	const want = "topics         payments.in,rekey,refunds -> alerts, dead letters events.dead\n               lapwing gateway writes to payments.in, the first\n"
+	if code != exitOK || stderr != "" || !strings.Contains(stdout, want) {
+		t.Errorf("exit code %d, stderr %q, printed\n%s\nwant\n%s", code, stderr, stdout, want)
+	}
+}
+
 func TestCheckDescribesEveryKind(t *testing.T) {
 	file := writeFile(t, t.TempDir(), "rules.yaml", `
 lateness: 10s

@@ -5,13 +5,15 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/lapwing/lapwing/consumer"
 )
 
 // KafkaConfig is the section kafka: the cluster, the group, the topics, and how they are read and written.
 type KafkaConfig struct {
 	Brokers []string `yaml:"brokers"`
 	Group   string   `yaml:"group"`
-	// Input is a list, for the sources of a lane; one is supported yet.
+	// Input are the topics of events, all of one partition count; the gateway writes to the first.
 	Input       []string `yaml:"input"`
 	Output      string   `yaml:"output"`
 	DeadLetters string   `yaml:"dead_letters"`
@@ -169,12 +171,15 @@ func (l *loader) checkKafkaTimes(k *KafkaConfig) {
 func (l *loader) checkInput(input []string) {
 	switch {
 	case len(input) == 0:
-		l.wrong("kafka.input", "must name the input topic, like [events]")
-		return
-	case len(input) > 32:
-		l.wrong("kafka.input", fmt.Sprintf("has %d topics, but one is supported yet; run an engine with a group of its own for each", len(input)))
+		l.wrong("kafka.input", "must name at least one topic, like [events]")
+	case len(input) > consumer.InputsMax:
+		l.wrong("kafka.input", fmt.Sprintf("has %d topics, at most %d are read", len(input), consumer.InputsMax))
 	}
 	for i, topic := range input {
+		if slices.Contains(input[:i], topic) {
+			l.wrong(element("kafka.input", i), "is there twice")
+			continue
+		}
 		l.checkName(element("kafka.input", i), topic, topicBytesMax)
 	}
 }
@@ -189,6 +194,19 @@ func (l *loader) checkTopicsDiffer(k *KafkaConfig) {
 	}
 	if k.Output == k.DeadLetters {
 		l.relation(fmt.Sprintf("is %q, which is kafka.output too; dead letters need a topic of their own", k.DeadLetters), "kafka.dead_letters", "kafka.output")
+	}
+	rekey := consumer.RekeyTopic(k.Group)
+	kept := fmt.Sprintf("is %q, which the group %s keeps for what Lapwing forwards; choose another topic, or another kafka.group", rekey, k.Group)
+	for i, topic := range k.Input {
+		if topic == rekey {
+			l.relation(kept, element("kafka.input", i), "kafka.input", "kafka.group")
+		}
+	}
+	if k.Output == rekey {
+		l.relation(kept, "kafka.output", "kafka.group")
+	}
+	if k.DeadLetters == rekey {
+		l.relation(kept, "kafka.dead_letters", "kafka.group")
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -133,6 +135,31 @@ func writeFile(t *testing.T, dir, name, text string) string {
 		t.Fatal(err)
 	}
 	return file
+}
+
+// TestInputs: how many topics may be named, and how a variable names one and several.
+func TestInputs(t *testing.T) {
+	topics := func(n int) []string {
+		var names []string
+		for i := range n {
+			names = append(names, "t"+strconv.Itoa(i))
+		}
+		return names
+	}
+	for _, want := range [][]string{topics(1), topics(2), topics(32)} {
+		got, err := LoadConfig("", []string{"LAPWING_KAFKA_INPUT=" + strings.Join(want, ",")})
+		if err != nil || !slices.Equal(got.Kafka.Input, want) {
+			t.Errorf("%d topics: %v, error %v", len(want), got.Kafka.Input, err)
+		}
+	}
+	_, err := LoadConfig("", []string{"LAPWING_KAFKA_INPUT=" + strings.Join(topics(33), ",")})
+	if err == nil || !strings.Contains(err.Error(), "LAPWING_KAFKA_INPUT: kafka.input: has 33 topics, at most 32 are read") {
+		t.Errorf("33 topics: %v", err)
+	}
+	o, err := loadText(t, "kafka: {input: [b, a]}").engineOptions()
+	if err != nil || !slices.Equal(o.Inputs, []string{"b", "a"}) {
+		t.Errorf("the engine gets %v, error %v", o.Inputs, err)
+	}
 }
 
 // Every bounded key takes its bounds, and nothing beyond them.

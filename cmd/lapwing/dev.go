@@ -5,18 +5,23 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/twmb/franz-go/pkg/kfake"
+
+	"github.com/lapwing/lapwing/consumer"
 )
 
 type devCmd struct {
-	Kafka string `default:"127.0.0.1:9092" placeholder:"HOST:PORT" help:"Where the in-memory Kafka listens (${default})."`
-	Redis string `default:"127.0.0.1:6379" placeholder:"HOST:PORT" help:"Where the in-memory Redis listens (${default})."`
-	HTTP  string `name:"http" default:"127.0.0.1:5001" placeholder:"HOST:PORT" help:"Where the gateway listens (${default})."`
-	Admin string `default:"127.0.0.1:9644" placeholder:"HOST:PORT" help:"Where /metrics and /readyz are (${default})."`
-	Rules string `placeholder:"FILE" help:"The rules, instead of the built-in ones."`
+	Kafka string   `default:"127.0.0.1:9092" placeholder:"HOST:PORT" help:"Where the in-memory Kafka listens (${default})."`
+	Redis string   `default:"127.0.0.1:6379" placeholder:"HOST:PORT" help:"Where the in-memory Redis listens (${default})."`
+	HTTP  string   `name:"http" default:"127.0.0.1:5001" placeholder:"HOST:PORT" help:"Where the gateway listens (${default})."`
+	Admin string   `default:"127.0.0.1:9644" placeholder:"HOST:PORT" help:"Where /metrics and /readyz are (${default})."`
+	Rules string   `placeholder:"FILE" help:"The rules, instead of the built-in ones."`
+	Input []string `default:"events" placeholder:"TOPIC" help:"The topics of events (${default}); the gateway writes to the first."`
 }
 
 // Help is what --help prints beside the flags.
@@ -27,7 +32,10 @@ Real clients connect to it. Everything is gone when it ends.`
 
 // Run starts the services, the engine and the gateway, says where they are, and works until a signal.
 func (c *devCmd) Run(ctx context.Context, con *console) error {
-	config := NewConfig()
+	config, err := c.config()
+	if err != nil {
+		return err
+	}
 	config.HTTP, config.Rules = c.Admin, File(c.Rules)
 	config.Log.Level = "warn"
 
@@ -41,8 +49,12 @@ func (c *devCmd) Run(ctx context.Context, con *console) error {
 		return err
 	}
 	config.Kafka.Brokers = []string{kafkaListener.Addr().String()}
+	topics := append(slices.Clone(config.Kafka.Input), config.Kafka.Output, config.Kafka.DeadLetters)
+	if consumer.NeedsRekey(devPartitions, len(config.Kafka.Input)) {
+		topics = append(topics, consumer.RekeyTopic(config.Kafka.Group))
+	}
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.ListenFn(func(string, string) (net.Listener, error) { return kafkaListener, nil }),
-		kfake.SeedTopics(1, config.Kafka.Input[0], config.Kafka.Output, config.Kafka.DeadLetters))
+		kfake.SeedTopics(devPartitions, topics...))
 	if err != nil {
 		return fmt.Errorf("in-memory Kafka: %w", err)
 	}
@@ -75,6 +87,24 @@ func (c *devCmd) Run(ctx context.Context, con *console) error {
 	return serve(ctx, config.Kafka.DrainTimeout+stopGrace, engine.Run, g.Run, admin)
 }
 
+// devPartitions is the partition count of each topic of lapwing dev.
+const devPartitions = 1
+
+// config returns the defaults with the input topics of the command line, which are checked as those of a file are.
+func (c *devCmd) config() (*Config, error) {
+	l := newLoader("")
+	l.setFromVariable(l.field("kafka.input"), strings.Join(c.Input, ","))
+	for path, g := range l.given {
+		g.origin.variable = "--input"
+		l.given[path] = g
+	}
+	l.check()
+	if len(l.problems) > 0 {
+		return nil, l.problems
+	}
+	return l.config, nil
+}
+
 // introduce says where everything is, and what to try.
 func (c *devCmd) introduce(con *console, config *Config, gateway string) {
 	kafka, k := config.Kafka.Brokers[0], &config.Kafka
@@ -88,7 +118,7 @@ Try:
   kcat -b %s -C -t %s -o beginning
   echo '{"type":"withdraw","amount":"150.00","user_id":7,"time":20}' | kcat -b %s -P -t %s -k 7
 Stop with Ctrl-C.
-`, kafka, k.Input[0], k.Output, k.DeadLetters, config.Redis.Addrs[0], gateway, config.HTTP, gateway, kafka, k.Output, kafka, k.Input[0])
+`, kafka, strings.Join(k.Input, ","), k.Output, k.DeadLetters, config.Redis.Addrs[0], gateway, config.HTTP, gateway, kafka, k.Output, kafka, k.Input[0])
 }
 
 func listenFor(what, flag, addr string) (net.Listener, error) {

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -11,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // lockedBuffer is written by a command and read by its test.
@@ -32,12 +35,12 @@ func (l *lockedBuffer) String() string {
 }
 
 // startDev runs `lapwing dev` on free ports until the test ends, and returns what it printed and the gateway's URL.
-func startDev(t *testing.T) (printed, url string) {
+func startDev(t *testing.T, args ...string) (printed, url string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	stdout, stderr, code := new(lockedBuffer), new(lockedBuffer), make(chan int, 1)
 	go func() {
-		code <- run(ctx, []string{"dev", "--kafka", "127.0.0.1:0", "--redis", "127.0.0.1:0", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0"},
+		code <- run(ctx, append([]string{"dev", "--kafka", "127.0.0.1:0", "--redis", "127.0.0.1:0", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0"}, args...),
 			strings.NewReader(""), stdout, stderr)
 	}()
 	t.Cleanup(func() {
@@ -113,6 +116,60 @@ func TestDevPublishedCases(t *testing.T) {
 				t.Errorf("no event: %d %s", status, answer)
 			}
 		})
+	}
+}
+
+// TestDevSeveralInputs writes a user's events to two topics: they are judged on one state. The doctor reads the layout.
+func TestDevSeveralInputs(t *testing.T) {
+	printed, url := startDev(t, "--input", "events,refunds")
+	where := regexp.MustCompile(`Kafka +(\S+) +topics events,refunds -> alerts, events\.dead\n +Redis +(\S+)`).FindStringSubmatch(printed)
+	if where == nil {
+		t.Fatalf("no addresses in\n%s", printed)
+	}
+	const first, last = `{"alert":false,"alert_codes":[],"user_id":7}`, `{"alert":true,"alert_codes":[30],"user_id":7}`
+	if status, answer := post(t, url, `{"type":"withdraw","amount":"1","user_id":7,"time":10}`); status != http.StatusOK || answer != first {
+		t.Fatalf("the first withdrawal: %d %s", status, answer)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	client, err := kgo.NewClient(kgo.SeedBrokers(where[1]), kgo.ConsumeTopics("alerts"), kgo.DefaultProduceTopic("refunds"), kgo.FetchIsolationLevel(kgo.ReadCommitted()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if err := client.ProduceSync(ctx, kgo.StringRecord(`{"type":"withdraw","amount":"1","user_id":7,"time":20}`)).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	for results := 0; results < 2; { // the second is judged
+		fetches := client.PollFetches(ctx)
+		if err := fetches.Err0(); err != nil {
+			t.Fatal(err)
+		}
+		results += fetches.NumRecords()
+	}
+	if status, answer := post(t, url, `{"type":"withdraw","amount":"1","user_id":7,"time":30}`); status != http.StatusOK || answer != last {
+		t.Errorf("the third withdrawal: %d %s, want 200 %s", status, answer, last)
+	}
+	g := examined(t, "--config", writeFile(t, t.TempDir(), "lapwing.yaml",
+		fmt.Sprintf("kafka: {brokers: [%q], input: [refunds, events]}\nredis: {addrs: [%q]}\n", where[1], where[2])))
+	for _, topic := range []string{"events", "refunds", "lapwing.rekey"} {
+		g.has(levelOK, checkTopic, "topic "+topic, "1 partition")
+	}
+	g.has(levelOK, checkLayout, "group lapwing", "judges 1 partition of events, refunds")
+}
+
+// TestDevInputs: what is no list of topics is told with the flag.
+func TestDevInputs(t *testing.T) {
+	for inputs, want := range map[string]string{
+		"":              "--input: kafka.input: must name at least one topic",
+		"events,events": "--input: kafka.input[1]: is there twice",
+		"alerts":        `kafka.output: is "alerts", which is in kafka.input too`,
+		"lapwing.rekey": `--input: kafka.input[0]: is "lapwing.rekey", which the group lapwing keeps`,
+	} {
+		var stderr bytes.Buffer
+		if code := run(context.Background(), []string{"dev", "--input", inputs}, strings.NewReader(""), io.Discard, &stderr); code != exitFailure || !strings.Contains(stderr.String(), want) {
+			t.Errorf("%q: exit code %d, %s", inputs, code, stderr.String())
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/lapwing/lapwing/consumer"
 	"github.com/lapwing/lapwing/consumer/wire"
 	"github.com/lapwing/lapwing/rules"
 	"github.com/lapwing/lapwing/state"
@@ -24,8 +25,9 @@ type doctorCmd struct {
 // Help is what --help prints beside the flags.
 func (c *doctorCmd) Help() string {
 	return `Connects as lapwing run would, and says in a line each what is right and what is wrong: brokers, permissions, topics,
-the group, Redis, clocks, and whether the newest records are what the configuration says. It writes nothing. A line is ok,
-note (good to know), warn (works, but look at it) or fail (has to be mended). The exit code is 1 if a line says fail.`
+the group, what its next start will do about its layout, Redis, clocks, and whether the newest records are what the
+configuration says. It writes nothing. A line is ok, note (good to know), warn (works, but look at it) or fail (has to be
+mended). The exit code is 1 if a line says fail.`
 }
 
 // Validate is called with the flags.
@@ -79,8 +81,11 @@ type doctor struct {
 	client      *wire.Client // nil: no broker can be used
 	cluster     *wire.Cluster
 	topics      map[string]*topicFacts // those that are there
+	inspection  *consumer.Inspection   // nil: the states could not be read, or not all inputs are there
 	checkpoints map[int32]state.Checkpoint
-	stored      bool // the checkpoints could be read
+	settled     []int32                             // lanes that wait for a change of the layout
+	members     *wire.GroupDescription              // nil: nothing can be told of it
+	committed   map[string]map[int32]wire.Committed // by topic, where it could be read
 }
 
 // parallelMax is how many requests of one kind are under way at the same time.
@@ -103,11 +108,15 @@ func (d *doctor) examine(ctx context.Context, file string) {
 	}
 	d.step(ctx, d.redis)
 	if d.cluster != nil {
+		for _, topic := range d.sources() {
+			d.step(ctx, func(ctx context.Context) { d.bounds(ctx, topic) })
+		}
 		for _, input := range d.config.Kafka.Input {
-			d.step(ctx, func(ctx context.Context) { d.bounds(ctx, input) })
 			d.step(ctx, func(ctx context.Context) { d.records(ctx, input) })
 		}
+		d.partitioners()
 		d.step(ctx, d.group)
+		d.layout()
 		d.step(ctx, d.clock)
 	}
 }

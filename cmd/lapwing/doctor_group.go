@@ -10,13 +10,8 @@ import (
 
 	"github.com/segmentio/kafka-go"
 
+	"github.com/lapwing/lapwing/consumer"
 	"github.com/lapwing/lapwing/consumer/wire"
-)
-
-// What begins the name of the group protocol, and the metadata of each offset that Lapwing commits.
-const (
-	protocolPrefix = "lapwing-"
-	commitPrefix   = "lapwing/"
 )
 
 // group looks at the consumer group, at its offsets, and at how far the checkpoints are behind them.
@@ -27,44 +22,53 @@ func (d *doctor) group(ctx context.Context) {
 		d.note(checkGroup, subject, "no group has committed anything in this cluster yet", "")
 		return
 	}
-	g := d.members(ctx, subject)
-	if g == nil {
+	if d.members = d.examineMembers(ctx, subject); d.members == nil {
 		return
 	}
-	for _, input := range k.Input {
-		t := d.topics[input]
+	d.committed = map[string]map[int32]wire.Committed{}
+	for _, source := range d.sources() {
+		t := d.topics[source]
 		if t == nil {
 			continue
 		}
-		committed, err := d.committed(ctx, g, t)
+		committed, err := d.readCommitted(ctx, source, t.Partitions)
 		if err != nil {
 			d.fail(checkOffsets, subject, err.Error(), "look at the brokers' logs")
 			continue
 		}
-		d.offsets(subject, t, committed, g.Members)
+		d.committed[source] = committed
+		d.offsets(subject, t, committed)
 		d.gap(ctx, t, committed)
+	}
+	for topic, partitions := range d.formerSources() {
+		committed, err := d.readCommitted(ctx, topic, partitions)
+		if err != nil {
+			d.note(checkOffsets, subject, fmt.Sprintf("what it has committed for %s, which it has judged so far, cannot be read: %v", topic, err), "")
+			continue
+		}
+		d.committed[topic] = committed
 	}
 }
 
 // groupGone is the state of a group that does not exist.
 const groupGone = "Dead"
 
-// committed returns what the group has committed for each partition of a topic.
-func (d *doctor) committed(ctx context.Context, g *wire.GroupDescription, t *topicFacts) (map[int32]wire.Committed, error) {
-	partitions := make([]int32, t.Partitions)
-	none := make(map[int32]wire.Committed, t.Partitions)
-	for p := range t.Partitions {
+// readCommitted returns what the group has committed for each partition of a topic.
+func (d *doctor) readCommitted(ctx context.Context, topic string, count int32) (map[int32]wire.Committed, error) {
+	partitions := make([]int32, count)
+	none := make(map[int32]wire.Committed, count)
+	for p := range count {
 		partitions[p] = p
 		none[p] = wire.Committed{Offset: -1}
 	}
-	if g.State == groupGone {
+	if d.members.State == groupGone {
 		return none, nil
 	}
-	return d.client.StableOffsets(ctx, d.config.Kafka.Group, t.Name, partitions)
+	return d.client.StableOffsets(ctx, d.config.Kafka.Group, topic, partitions)
 }
 
-// members reports who is in the group. It returns nil where nothing can be told of it.
-func (d *doctor) members(ctx context.Context, subject string) *wire.GroupDescription {
+// examineMembers reports who is in the group. It returns nil where nothing can be told of it.
+func (d *doctor) examineMembers(ctx context.Context, subject string) *wire.GroupDescription {
 	g, err := d.client.DescribeGroup(ctx, d.config.Kafka.Group)
 	switch {
 	case errors.Is(err, kafka.GroupAuthorizationFailed):
@@ -78,7 +82,7 @@ func (d *doctor) members(ctx context.Context, subject string) *wire.GroupDescrip
 		d.fail(checkPermission, subject, "Read is not allowed", d.aclCommand("Read", "--group "+d.config.Kafka.Group))
 	}
 	switch {
-	case g.Members > 0 && g.Protocol != "" && !strings.HasPrefix(g.Protocol, protocolPrefix):
+	case g.Members > 0 && g.Protocol != "" && !strings.HasPrefix(g.Protocol, consumer.ProtocolPrefix):
 		d.fail(checkGroup, subject, fmt.Sprintf("%s that are no engines (protocol %q)", plural(int64(g.Members), "member"), g.Protocol), "give Lapwing a group of its own with kafka.group")
 	case g.Members > 0:
 		d.ok(checkGroup, subject, fmt.Sprintf("%s, %s, protocol %s", plural(int64(g.Members), "member"), strings.ToLower(g.State), g.Protocol))
@@ -88,9 +92,10 @@ func (d *doctor) members(ctx context.Context, subject string) *wire.GroupDescrip
 	return g
 }
 
-// offsetFacts are the partitions of an input topic by what the group has committed for them.
+// offsetFacts are the partitions of a source by what the group has committed for them.
 type offsetFacts struct {
 	none     []int32 // nothing
+	former   []int32 // an offset of a topic of that name which was deleted
 	foreign  []int32 // what somebody else has set
 	unstable []int32 // what a transaction is about to change
 	lost     []int32 // what is below the first record that is kept
@@ -99,12 +104,14 @@ type offsetFacts struct {
 	missing  int64   // records, deleted before they were judged
 }
 
-// offsetFacts sorts what the group has committed for an input topic.
+// offsetFacts sorts what the group has committed for a source.
 func (d *doctor) offsetFacts(subject string, t *topicFacts, committed map[int32]wire.Committed) *offsetFacts {
 	f := &offsetFacts{}
 	for p := range t.Partitions {
 		c := committed[p]
-		m, stored := d.checkpoint(p, d.config.Kafka.Input[0] == t.Name)
+		m, stored := d.checkpoint(p, t.Name)
+		mark, marked := consumer.ParseCommitMark(c.Metadata)
+		former := marked && mark.Topic != consumer.TopicIdentity(t.Topic)
 		switch {
 		case c.Err != nil && errors.Is(c.Err, kafka.UnstableOffsetCommit):
 			f.unstable = append(f.unstable, p)
@@ -114,14 +121,16 @@ func (d *doctor) offsetFacts(subject string, t *topicFacts, committed map[int32]
 			continue
 		case c.Offset < 0:
 			f.none = append(f.none, p)
-		case !strings.HasPrefix(c.Metadata, commitPrefix) && !(stored && m == c.Offset):
+		case former:
+			f.former = append(f.former, p)
+		case !(marked && mark.Offset == c.Offset) && !(stored && m == c.Offset):
 			f.foreign = append(f.foreign, p)
 		}
 		if t.end == nil {
 			continue
 		}
 		switch {
-		case c.Offset < 0:
+		case c.Offset < 0 || former:
 			f.lag += t.end[p] - t.start[p]
 		case c.Offset > t.end[p]:
 			f.beyond = append(f.beyond, p)
@@ -136,8 +145,8 @@ func (d *doctor) offsetFacts(subject string, t *topicFacts, committed map[int32]
 	return f
 }
 
-// offsets reports what the group has committed for an input topic.
-func (d *doctor) offsets(subject string, t *topicFacts, committed map[int32]wire.Committed, members int) {
+// offsets reports what the group has committed for a source.
+func (d *doctor) offsets(subject string, t *topicFacts, committed map[int32]wire.Committed) {
 	const reset = "see kafka.on_offset_reset in the README; without it the lanes stop and say what they found"
 	f := d.offsetFacts(subject, t, committed)
 	where := func(partitions []int32) string { return t.Name + ", " + partitionList(partitions) }
@@ -154,27 +163,47 @@ func (d *doctor) offsets(subject string, t *topicFacts, committed map[int32]wire
 		d.fail(checkRetention, subject, fmt.Sprintf("%s: %s deleted before they were judged", where(f.lost), plural(f.missing, "record")),
 			"lengthen the retention; kafka.on_data_loss: continue lets the lanes go on behind the hole")
 	}
-	if len(d.checkpoints) == 0 && len(f.none) == int(t.Partitions) {
-		d.note(checkOffsets, subject, fmt.Sprintf("nothing committed for %s: the first start begins at kafka.start, %s", t.Name, d.config.Kafka.Start.text()), "")
+	d.formerOffsets(subject, t, f.former)
+	if stored := d.lostOffsets(subject, t, f.none); !stored && len(f.none) == int(t.Partitions) {
+		if t.Name != d.rekeyTopic() {
+			d.note(checkOffsets, subject, fmt.Sprintf("nothing committed for %s: the first start begins at kafka.start, %s", t.Name, d.config.Kafka.Start.text()), "")
+		}
 		return
 	}
-	d.lostOffsets(subject, t, f.none)
 	if t.end == nil {
 		return
 	}
 	text := fmt.Sprintf("%s behind in %s", plural(f.lag, "record"), t.Name)
-	if f.lag > 0 && members == 0 {
+	if f.lag > 0 && d.members.Members == 0 {
 		d.note(checkOffsets, subject, text+", and no engine runs", "")
 	} else {
 		d.ok(checkOffsets, subject, text)
 	}
 }
 
-// lostOffsets reports partitions with a checkpoint and without a committed offset.
-func (d *doctor) lostOffsets(subject string, t *topicFacts, none []int32) {
+// formerOffsets reports partitions with a committed offset of a topic that was deleted and made again.
+func (d *doctor) formerOffsets(subject string, t *topicFacts, former []int32) {
+	text := fmt.Sprintf("%s, %s: the topic was deleted and made again since the offset was committed", t.Name, partitionList(former))
+	switch {
+	case len(former) == 0:
+	case t.Name == d.rekeyTopic() && d.config.Kafka.OnDataLoss == "stop":
+		d.fail(checkOffsets, subject, text+": what was forwarded and not judged is lost", "kafka.on_data_loss: continue goes on without it, with fresh states")
+	default:
+		d.warn(checkOffsets, subject, text+": the next start ignores it, and begins with fresh states", "")
+	}
+}
+
+// lostOffsets reports partitions without a committed offset whose owner is in the checkpoint, and returns whether any has a
+// checkpoint.
+func (d *doctor) lostOffsets(subject string, t *topicFacts, none []int32) (stored bool) {
 	var gone []int32
 	for _, p := range none {
-		if c, ok := d.checkpoints[p]; ok && c.Owner != "" {
+		m, ok := d.checkpoint(p, t.Name)
+		if !ok || m == 0 && t.Name == d.rekeyTopic() { // 0: nothing was ever forwarded to it
+			continue
+		}
+		stored = true
+		if d.checkpoints[p].Owner != "" {
 			gone = append(gone, p)
 		}
 	}
@@ -182,6 +211,7 @@ func (d *doctor) lostOffsets(subject string, t *topicFacts, none []int32) {
 		d.fail(checkOffsets, subject, fmt.Sprintf("%s, %s: no committed offset although there is a checkpoint in Redis", t.Name, partitionList(gone)),
 			"wait if the broker has just started; kafka.on_offset_reset: resume goes on from the checkpoint")
 	}
+	return stored
 }
 
 // text is the configured start in words.
@@ -195,11 +225,25 @@ func (s Start) text() string {
 	return "earliest"
 }
 
-// checkpoint returns the offset up to which a lane's states are stored, false where none is known.
-func (d *doctor) checkpoint(lane int32, firstInput bool) (int64, bool) {
+// checkpoint returns the offset of a source up to which a lane's states are stored, false where none is known.
+func (d *doctor) checkpoint(lane int32, topic string) (int64, bool) {
 	c, ok := d.checkpoints[lane]
-	if !ok || !firstInput || c.Offset < 0 {
+	if !ok {
 		return -1, false
+	}
+	return d.inspection.Offset(lane, c, topic)
+}
+
+// judged returns the offset up to which a partition's records were judged by what is committed: behind it are, up to the
+// committed one, no records. It returns false where nothing is committed for this topic. t may be nil: which topic of the name
+// it is is not known then.
+func judged(c wire.Committed, t *topicFacts) (int64, bool) {
+	mark, marked := consumer.ParseCommitMark(c.Metadata)
+	switch {
+	case c.Err != nil || c.Offset < 0 || marked && t != nil && mark.Topic != consumer.TopicIdentity(t.Topic):
+		return -1, false
+	case marked && mark.Offset == c.Offset:
+		return mark.At, true
 	}
 	return c.Offset, true
 }
@@ -229,17 +273,20 @@ func (d *doctor) gap(ctx context.Context, t *topicFacts, committed map[int32]wir
 	known := false
 	for p := range t.Partitions {
 		c := committed[p]
-		if c.Err != nil || c.Offset < 0 {
+		at, ok := judged(c, t)
+		if !ok {
 			continue
 		}
 		from := c.Offset
-		if m, ok := d.checkpoint(p, d.config.Kafka.Input[0] == t.Name); ok {
+		if m, ok := d.checkpoint(p, t.Name); ok {
 			known = true
-			furthest = max(furthest, c.Offset-m)
-			if m < t.start[p] && c.Offset >= t.start[p] && c.Offset > m {
+			furthest = max(furthest, at-m)
+			if m < t.start[p] && c.Offset >= t.start[p] && at > m {
 				deleted = append(deleted, p)
 			}
-			from = min(from, m)
+			if m < at {
+				from = m
+			}
 		}
 		if from = max(from, t.start[p]); from < t.end[p] {
 			needs = append(needs, need{p, from})

@@ -18,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/lapwing/lapwing/consumer/consumertest"
+	"github.com/lapwing/lapwing/consumer/wire"
 )
 
 // patient is topics and a group of one test, and the configuration that the doctor gets.
@@ -26,7 +27,8 @@ type patient struct {
 	kafka, redis                     string // addresses in the configuration, as lists
 	broker                           string // a real one
 	input, output, dead, group       string
-	kafkaExtra, redisExtra, topLevel string // further lines of YAML
+	more                             []string // further inputs
+	kafkaExtra, redisExtra, topLevel string   // further lines of YAML
 }
 
 const (
@@ -87,7 +89,11 @@ func (p *patient) admin() *kadm.Client {
 // config writes the configuration and returns its file.
 func (p *patient) config() string {
 	p.t.Helper()
-	return writeFile(p.t, p.t.TempDir(), "lapwing.yaml", fmt.Sprintf(`
+	return writeFile(p.t, p.t.TempDir(), "lapwing.yaml", p.text())
+}
+
+func (p *patient) text() string {
+	return fmt.Sprintf(`
 kafka:
   brokers: [%s]
   group: %s
@@ -99,7 +105,7 @@ redis:
   addrs: [%s]
 %s
 %s
-`, p.kafka, p.group, p.input, p.output, p.dead, p.kafkaExtra, p.redis, p.redisExtra, p.topLevel))
+`, p.kafka, p.group, strings.Join(append([]string{p.input}, p.more...), ", "), p.output, p.dead, p.kafkaExtra, p.redis, p.redisExtra, p.topLevel)
 }
 
 func (p *patient) examine(args ...string) *diagnosis {
@@ -277,39 +283,114 @@ func TestDoctorMissingTopics(t *testing.T) {
 
 func TestDoctorPartitionCounts(t *testing.T) {
 	p := newPatient(t, nil)
-	admin := p.admin()
-	grow := func(topic string, n int) {
-		t.Helper()
-		r, err := admin.UpdatePartitions(p.context(), n, topic)
-		if err == nil {
-			err = r.Error()
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	grow(p.input, 6)
+	p.grow(p.input, 6)
 	g := p.examine()
 	g.only(levelFail, checkPartitions)
-	g.has(levelFail, checkPartitions, "topic "+p.rekey(), "has 4 partitions, but the input has 6", "--alter --topic "+p.rekey()+" --partitions 6")
-	grow(p.rekey(), 8) // ready for more
+	g.has(levelFail, checkPartitions, "topic "+p.rekey(), "has 4 partitions, but "+p.input+" has 6", "--alter --topic "+p.rekey()+" --partitions 6", "kafka.create_topics: true")
+	p.kafkaExtra = "  create_topics: true\n"
+	g = p.examine()
+	g.only(levelFail)
+	g.has(levelNote, checkPartitions, "topic "+p.rekey(), "has 4 partitions, but "+p.input+" has 6", "lapwing run adds them")
+	p.kafkaExtra = ""
+	p.grow(p.rekey(), 8) // ready for more
 	p.examine().only(levelFail)
 }
 
-// TestDoctorSeveralInputs: all inputs must have one partition count.
+// grow gives a topic more partitions, and waits for their leaders.
+func (p *patient) grow(topic string, partitions int32) {
+	p.t.Helper()
+	client, err := wire.New(wire.Options{Brokers: []string{p.broker}})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer client.Close()
+	if err := client.CreatePartitions(p.context(), topic, partitions); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// TestDoctorSeveralInputs: every input is looked at, and all must have one partition count.
 func TestDoctorSeveralInputs(t *testing.T) {
 	p := newPatient(t, nil)
-	p.create(p.input+"2", 2, nil)
-	config, err := LoadConfig(p.config(), nil)
-	if err != nil {
-		t.Fatal(err)
+	second, third := p.input+"2", p.input+"3"
+	p.more = []string{second, third}
+	p.create(second, 6, nil)
+	p.create(third, 2, map[string]string{"cleanup.policy": "compact"})
+	first := p.input
+	p.input = second
+	p.produce(100, java(), func(_ int, m *kafka.Message) { m.Key = nil })
+	p.input = first
+	g := p.examine()
+	g.only(levelFail, checkPartitions, checkPartitions, checkPartitions)
+	alter := "kafka-topics --bootstrap-server " + p.broker + " --alter --topic %s --partitions 6"
+	g.has(levelFail, checkPartitions, "topic "+first, "has 4 partitions, but "+second+" has 6", fmt.Sprintf(alter, first))
+	g.has(levelFail, checkPartitions, "topic "+third, "has 2 partitions, but "+second+" has 6", fmt.Sprintf(alter, third))
+	g.has(levelFail, checkPartitions, "topic "+p.rekey(), "has 4 partitions, but "+second+" has 6", fmt.Sprintf(alter, p.rekey()))
+	g.has(levelWarn, checkCleanup, "topic "+third, "is compact")
+	g.has(levelNote, checkRecords, "topic "+first, "no records")
+	g.has(levelWarn, checkKeys, "topic "+second, "100 % of the events have no key")
+	for _, topic := range []string{first, second, third} {
+		g.has(levelOK, checkTopic, "topic "+topic, "replica")
+		g.has(levelNote, checkOffsets, "group "+p.group, "nothing committed for "+topic)
 	}
-	config.Kafka.Input = append(config.Kafka.Input, p.input+"2")
-	d := &doctor{config: config, timeout: patientTimeout, recordsMax: 10}
-	d.examine(t.Context(), "")
-	g := &diagnosis{t: t, Findings: d.findings}
-	g.only(levelFail, checkPartitions)
-	g.has(levelFail, checkPartitions, "topic "+p.input+"2", "has 2 partitions, but "+p.input+" has 4", "--partitions 4")
+	p.grow(first, 6)
+	p.grow(third, 6)
+	p.grow(p.rekey(), 6)
+	p.examine().only(levelFail)
+}
+
+// TestDoctorMissingInput: a further input that does not exist yet.
+func TestDoctorMissingInput(t *testing.T) {
+	p := newPatient(t, nil)
+	second := p.input + "2"
+	p.more = []string{second}
+	create := "kafka-topics --bootstrap-server " + p.broker + " --create --topic " + second + " --partitions 4 --replication-factor 1"
+	g := p.examine()
+	g.only(levelFail, checkTopic)
+	g.has(levelFail, checkTopic, "topic "+second, "does not exist", create)
+	p.kafkaExtra = "  create_topics: true\n" // with 6 partitions
+	g = p.examine()
+	g.only(levelFail, checkTopic)
+	g.has(levelFail, checkTopic, "topic "+second, "lapwing run would make it with 6 partitions, but another input has 4", create, "set kafka.partitions: 4")
+	p.kafkaExtra += "  partitions: 4\n"
+	g = p.examine()
+	g.only(levelFail)
+	g.has(levelNote, checkTopic, "topic "+second, "lapwing run makes it with 4 partitions")
+}
+
+// TestDoctorRekeyIsNeeded: of several partitions or several inputs.
+func TestDoctorRekeyIsNeeded(t *testing.T) {
+	addr, redis := consumertest.Kfake(t, kfake.SeedTopics(1, "events", "more", "alerts", "events.dead")), consumertest.OwnRedis(t).Addr()
+	examine := func(kafka string) *diagnosis {
+		t.Helper()
+		return examined(t, "--config", writeFile(t, t.TempDir(), "lapwing.yaml", fmt.Sprintf("kafka: {brokers: [%q], %s}\nredis: {addrs: [%q]}\n", addr, kafka, redis)))
+	}
+	g := examine("input: [events]")
+	g.only(levelFail)
+	if strings.Contains(g.stdout, "lapwing.rekey") {
+		t.Errorf("one input of one partition needs a topic that is not there:\n%s", g.lines())
+	}
+	g = examine("input: [events, more]")
+	g.only(levelFail, checkTopic)
+	g.has(levelFail, checkTopic, "topic lapwing.rekey", "does not exist", "it notes the order of judging", "--create --topic lapwing.rekey --partitions 1")
+	g = examine("input: [events, more], create_topics: true")
+	g.only(levelFail)
+	g.has(levelNote, checkTopic, "topic lapwing.rekey", "lapwing run makes it")
+}
+
+// TestDoctorRekeyRetention: what was forwarded has to be kept as long as the input that is kept longest.
+func TestDoctorRekeyRetention(t *testing.T) {
+	p := newPatient(t, map[string]map[string]string{"input": {"retention.ms": "86400000"}, "rekey": {"retention.ms": "86400000"}})
+	p.more = []string{p.input + "2"}
+	p.create(p.more[0], patientPartitions, map[string]string{"retention.ms": "172800000"})
+	g := p.examine()
+	g.only(levelFail)
+	g.has(levelWarn, checkRetention, "topic "+p.rekey(), "is kept for 24h, shorter than the input", "--add-config retention.ms=172800000")
+	p = newPatient(t, map[string]map[string]string{"rekey": {"retention.ms": "3600000"}})
+	p.redisExtra = "  flush_interval: 10m\n"
+	g = p.examine()
+	g.only(levelFail, checkRetention)
+	g.has(levelFail, checkRetention, "topic "+p.rekey(), "is kept for 1h only, and Redis may be 10m behind", "--add-config retention.ms=604800000")
 }
 
 func TestDoctorTopicSettings(t *testing.T) {
@@ -353,6 +434,19 @@ func TestDoctorPartitioner(t *testing.T) {
 	g = p.examine()
 	g.only(levelFail)
 	g.only(levelWarn)
+
+	// One partitioner is configured for all inputs, so the producers of the other one have to be changed.
+	second := p.input + "2"
+	p.create(second, patientPartitions, nil)
+	first := p.input
+	p.input = second
+	p.produce(1000, java(), nil)
+	p.input, p.more = first, []string{second}
+	g = p.examine()
+	g.only(levelFail)
+	g.has(levelOK, checkPartitioner, "topic "+first, "crc32 100 %")
+	g.has(levelWarn, checkPartitioner, "topic "+second, "murmur2 100 %", "kafka.partitioner is crc32, as topic "+first+" needs it", "give its producers the partitioner crc32")
+	p.more = nil
 
 	// Half of them by another producer, which cannot be right for both.
 	p.produce(1000, java(), nil)
@@ -524,32 +618,25 @@ func TestDoctorOffsets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	commit := func(partition int32, at int64, metadata string) {
-		t.Helper()
-		offsets := kadm.Offsets{}
-		offsets.Add(kadm.Offset{Topic: p.input, Partition: partition, At: at, LeaderEpoch: -1, Metadata: metadata})
-		if err := admin.CommitAllOffsets(p.context(), p.group, offsets); err != nil {
-			t.Fatal(err)
-		}
-	}
 	for partition := range int32(patientPartitions) {
-		commit(partition, 0, "lapwing/1 layout=0.4.0 offset=0")
+		p.commit(p.input, partition, 0)
 	}
 	g := p.examine()
 	g.only(levelFail)
 	g.has(levelNote, checkOffsets, "group "+p.group, "400 records behind in "+p.input+", and no engine runs")
 
-	commit(1, 0, "")
+	p.commitAs(p.input, 0, 1, p.mark(p.input, 0)) // with the metadata of another offset
+	p.commitAs(p.input, 1, 0, "")
 	deleted := kadm.Offsets{}
 	deleted.Add(kadm.Offset{Topic: p.input, Partition: 2, At: 7})
 	if _, err := admin.DeleteRecords(p.context(), deleted); err != nil {
 		t.Fatal(err)
 	}
 	end, _ := ends.Lookup(p.input, 3)
-	commit(3, end.Offset+1, "lapwing/1 layout=0.4.0 offset="+strconv.FormatInt(end.Offset+1, 10))
+	p.commit(p.input, 3, end.Offset+1)
 	g = p.examine()
 	g.only(levelFail, checkOffsets, checkOffsets, checkRetention)
-	g.has(levelFail, checkOffsets, "group "+p.group, p.input+", partition 1: the committed offset was not set by Lapwing")
+	g.has(levelFail, checkOffsets, "group "+p.group, p.input+", partitions 0, 1: the committed offset was not set by Lapwing")
 	g.has(levelFail, checkOffsets, "group "+p.group, p.input+", partition 3: the committed offset is beyond the end")
 	g.has(levelFail, checkRetention, "group "+p.group, p.input+", partition 2: 7 records deleted before they were judged")
 }
@@ -566,12 +653,8 @@ func TestDoctorAge(t *testing.T) {
 	} {
 		p := newPatient(t, map[string]map[string]string{"input": {"retention.ms": strconv.FormatInt((8 * time.Hour).Milliseconds(), 10)}})
 		p.produce(100, java(), func(_ int, m *kafka.Message) { m.Time = time.Now().Add(-c.age) })
-		offsets := kadm.Offsets{}
 		for partition := range int32(patientPartitions) {
-			offsets.Add(kadm.Offset{Topic: p.input, Partition: partition, At: 1, LeaderEpoch: -1, Metadata: "lapwing/1 layout=0.4.0 offset=1"})
-		}
-		if err := p.admin().CommitAllOffsets(p.context(), p.group, offsets); err != nil {
-			t.Fatal(err)
+			p.commit(p.input, partition, 1)
 		}
 		p.examine().has(c.want, checkRetention, "topic "+p.input, "still needs a record that is "+span(c.age)+" old", c.says)
 	}
@@ -585,15 +668,11 @@ func TestDoctorSize(t *testing.T) {
 		m.Key = []byte("7")
 		m.Value = fmt.Appendf(nil, `{"type":"deposit","amount":"1.00","user_id":7,"time":10,"pad":%q}`, pad)
 	})
-	offsets := kadm.Offsets{}
 	for partition := range int32(patientPartitions) {
-		offsets.Add(kadm.Offset{Topic: p.input, Partition: partition, LeaderEpoch: -1, Metadata: "lapwing/1 layout=0.4.0 offset=0"})
-	}
-	if err := p.admin().CommitAllOffsets(p.context(), p.group, offsets); err != nil {
-		t.Fatal(err)
+		p.commit(p.input, partition, 0)
 	}
 	g := p.examine()
-	g.only(levelWarn, checkRetention)
+	g.only(levelWarn, checkRetention, checkLayout)
 	g.has(levelWarn, checkRetention, "topic "+p.input, "still needs 500 records, uncompressed about 5 MiB, and 2 MiB of retention.bytes are kept")
 	g.has(levelNote, checkPartitioner, "topic "+p.input, "with 1 different key that cannot be told")
 }
@@ -616,7 +695,26 @@ func TestDoctorBesideAnEngine(t *testing.T) {
 	g.has(levelOK, checkGroup, "group "+s.group, "1 member, stable, protocol lapwing-")
 	g.has(levelOK, checkOffsets, "group "+s.group, "0 records behind in "+s.input)
 	g.has(levelOK, checkOffsets, "topic "+s.input, "records behind the committed offsets")
+	g.has(levelOK, checkLayout, "group "+s.group, "judges 4 partitions of "+s.input+" by partitioner murmur2")
+	// Other configurations, beside its members and when they are gone.
+	base := fmt.Sprintf("kafka: {brokers: [%q], group: %s, input: [%s], output: %s, dead_letters: %s%%s}\nredis: {addrs: [%q]}\n", s.broker, s.group, s.input, s.output, s.dead, s.redisAddr)
+	otherPartitioner := writeFile(t, t.TempDir(), "lapwing.yaml", fmt.Sprintf(base, ", partitioner: crc32"))
+	otherSettings := writeFile(t, t.TempDir(), "lapwing.yaml", fmt.Sprintf(base, "")+"events: {types: [deposit, withdraw, bonus]}\n")
+	g = examined(t, "--config", otherPartitioner)
+	g.only(levelFail, checkPartitioner) // that of the producers is murmur2
+	g.has(levelWarn, checkLayout, "group "+s.group, "its members run under layout ", "waits until they are stopped")
+	g.has(levelNote, checkLayout, "group "+s.group, "kafka.partitioner is crc32, murmur2 so far", "what is there is judged under the former one first, and states stay", "stop all members")
+	g = examined(t, "--config", otherSettings)
+	g.only(levelFail)
+	g.has(levelWarn, checkLayout, "group "+s.group, "its members run under layout ")
+	g.has(levelNote, checkLayout, "group "+s.group, "settings that the states depend on", "if all members are stopped cleanly before")
 	e.Term(termTimeout)
+	g = examined(t, "--config", otherPartitioner)
+	g.only(levelFail, checkPartitioner) // that of the producers is murmur2
+	g.has(levelNote, checkLayout, "group "+s.group, "kafka.partitioner is crc32, murmur2 so far")
+	g = examined(t, "--config", otherSettings)
+	g.only(levelFail)
+	g.has(levelNote, checkLayout, "group "+s.group, "settings that the states depend on", "nothing is left to replay")
 	g = examined(t, "--config", file)
 	g.only(levelFail)
 	g.has(levelNote, checkGroup, "group "+s.group, "no engine runs")

@@ -81,6 +81,7 @@ func (d *doctor) records(ctx context.Context, topic string) {
 	if s.records > 0 {
 		t.bytes = s.bytes / s.records
 	}
+	t.survey = s
 	d.surveyed(subject, s, t.configs[timestampType])
 }
 

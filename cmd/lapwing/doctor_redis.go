@@ -20,7 +20,7 @@ const (
 	redisClockMax      = 2 * time.Second
 )
 
-// redis looks at every master, and reads the checkpoints.
+// redis looks at every master, and reads what the lanes have stored.
 func (d *doctor) redis(ctx context.Context) {
 	o, err := d.config.RedisOptions()
 	if err != nil {
@@ -56,7 +56,7 @@ func (d *doctor) redis(ctx context.Context) {
 		}
 		return
 	}
-	d.readCheckpoints(ctx, store)
+	d.readLanes(ctx, store)
 }
 
 // redisFailed reports a server that cannot be used. Its error names it already.
@@ -164,27 +164,4 @@ func infoNumber(info map[string]string, field string) int64 {
 		return 0 // the field is not there
 	}
 	return n
-}
-
-// readCheckpoints reads the checkpoint of each lane. It claims none.
-func (d *doctor) readCheckpoints(ctx context.Context, store state.Store) {
-	if d.cluster == nil {
-		return
-	}
-	input := d.topicOf(d.config.Kafka.Input[0])
-	if input == nil {
-		return
-	}
-	d.checkpoints = map[int32]state.Checkpoint{}
-	for lane := range input.Partitions {
-		c, found, err := store.Peek(ctx, lane)
-		if err != nil {
-			d.warn(checkRedis, "redis "+describeRedis(&d.config.Redis), fmt.Sprintf("the checkpoints cannot be read: %v", err), "")
-			return
-		}
-		if found {
-			d.checkpoints[lane] = c
-		}
-	}
-	d.stored = true
 }

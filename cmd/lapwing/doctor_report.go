@@ -45,6 +45,7 @@ const (
 	checkPersistence   check = "persistence"
 	checkLatency       check = "latency"
 	checkGroup         check = "group"
+	checkLayout        check = "layout"
 	checkOffsets       check = "offsets"
 	checkClock         check = "clock"
 	checkRecords       check = "records"

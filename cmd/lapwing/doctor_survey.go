@@ -139,7 +139,6 @@ func (d *doctor) surveyed(subject string, s *survey, timestamps string) {
 	d.surveyedEvents(subject, s)
 	d.surveyedTimes(subject, s, timestamps)
 	d.surveyedKeys(subject, s)
-	d.surveyedPartitioner(subject, s)
 }
 
 func (d *doctor) surveyedEvents(subject string, s *survey) {
@@ -209,9 +208,29 @@ func (d *doctor) surveyedKeys(subject string, s *survey) {
 	}
 }
 
+// tells reports whether the producers choose by the partitioner, as far as so many keys tell it.
+func (s *survey) tells(p contract.Partitioner) bool {
+	return len(s.keys) >= keysLeast && s.fits[p]*100 >= s.keyed*fitPercent
+}
+
+// partitioners says of each input by which partitioner its producers choose. One is configured for all.
+func (d *doctor) partitioners() {
+	fitting := "" // an input that the configured one is right for
+	for _, input := range d.config.Kafka.Input {
+		if t := d.topics[input]; fitting == "" && t != nil && t.survey != nil && t.survey.tells(t.survey.partitioner) {
+			fitting = input
+		}
+	}
+	for _, input := range d.config.Kafka.Input {
+		if t := d.topics[input]; t != nil && t.survey != nil && t.survey.records > 0 {
+			d.surveyedPartitioner("topic "+input, t.survey, fitting)
+		}
+	}
+}
+
 // surveyedPartitioner says by which partitioner the producers choose, and how many events are in another partition than
-// the configured one gives.
-func (d *doctor) surveyedPartitioner(subject string, s *survey) {
+// the configured one gives. fitting is an input that the configured one is right for, "" where none is.
+func (d *doctor) surveyedPartitioner(subject string, s *survey, fitting string) {
 	configured := s.partitioner
 	if s.partitions == 1 {
 		d.ok(checkPartitioner, subject, "one partition: every partitioner fits")
@@ -233,9 +252,11 @@ func (d *doctor) surveyedPartitioner(subject string, s *survey) {
 		d.note(checkPartitioner, subject, fmt.Sprintf("%s; with %s that cannot be told", text, plural(int64(len(s.keys)), "different key")), "")
 	case s.fits[configured] == s.keyed:
 		d.ok(checkPartitioner, subject, fmt.Sprintf("%s; kafka.partitioner is %s", text, configured))
-	case best != configured && s.fits[best]*100 >= s.keyed*fitPercent:
-		d.fail(checkPartitioner, subject, fmt.Sprintf("%s; kafka.partitioner is %s", text, configured), fmt.Sprintf("set kafka.partitioner: %s, with all members stopped cleanly before", best))
-	case best == configured && s.fits[best]*100 >= s.keyed*fitPercent:
+	case best != configured && s.tells(best) && fitting != "":
+		d.warn(checkPartitioner, subject, fmt.Sprintf("%s; kafka.partitioner is %s, as topic %s needs it", text, configured, fitting), fmt.Sprintf("give its producers the partitioner %s", configured))
+	case best != configured && s.tells(best):
+		d.fail(checkPartitioner, subject, fmt.Sprintf("%s; kafka.partitioner is %s", text, configured), fmt.Sprintf("set kafka.partitioner: %s for all members, and stop them all before one starts with it", best))
+	case best == configured && s.tells(best):
 		d.warn(checkPartitioner, subject, fmt.Sprintf("%s; kafka.partitioner is %s, and some producer chooses otherwise", text, configured), "find that producer and give it the same partitioner")
 	default:
 		d.warn(checkPartitioner, subject, text+"; so the producers choose partitions in several ways, or by something else than the key",

@@ -11,6 +11,7 @@ import (
 
 	"github.com/segmentio/kafka-go"
 
+	"github.com/lapwing/lapwing/consumer"
 	"github.com/lapwing/lapwing/consumer/wire"
 )
 
@@ -20,10 +21,22 @@ const (
 	transactionsTopic = "__transaction_state"
 )
 
-// rekeySuffix makes the group's name that of the topic to which records of other partitions are forwarded.
-const rekeySuffix = ".rekey"
+// rekeyTopic is that of what is forwarded.
+func (d *doctor) rekeyTopic() string { return consumer.RekeyTopic(d.config.Kafka.Group) }
 
-func (d *doctor) rekeyTopic() string { return d.config.Kafka.Group + rekeySuffix }
+// needsRekey reports whether it has to be there.
+func (d *doctor) needsRekey() bool {
+	return consumer.NeedsRekey(d.lanes(), len(d.config.Kafka.Input))
+}
+
+// sources are the topics that lanes read, whether they are there or not.
+func (d *doctor) sources() []string {
+	sources := slices.Clone(d.config.Kafka.Input)
+	if d.needsRekey() {
+		sources = append(sources, d.rekeyTopic())
+	}
+	return sources
+}
 
 // Names of a topic's configuration.
 const (
@@ -42,6 +55,7 @@ type topicFacts struct {
 	start   []int64           // by partition; nil: not known
 	end     []int64           // by partition, what a read_committed reader can reach
 	bytes   int64             // that a record takes in the log at the most, about; 0: not known
+	survey  *survey           // nil: not known
 }
 
 // number returns a number of the topic's configuration, false where it is not known.
@@ -175,20 +189,27 @@ func leastOf(places []wire.PartitionPlace, of func(wire.PartitionPlace) int) int
 func (d *doctor) missingTopic(name string) {
 	k := &d.config.Kafka
 	subject := "topic " + name
-	command := d.createCommand(name, k.Partitions)
+	partitions := k.Partitions
+	if slices.Contains(k.Input, name) {
+		partitions = d.lanes()
+	}
+	command := d.createCommand(name, partitions)
 	switch {
 	case internal(name):
 		d.note(checkTopic, subject, "does not exist yet; Kafka makes it when the first group or transaction begins",
 			"for a cluster set offsets.topic.replication.factor and transaction.state.log.replication.factor to 3 before")
-	case name == d.rekeyTopic() && d.lanes() == 1:
-		// No record can be in another partition than its user's.
+	case name == d.rekeyTopic() && !d.needsRekey():
+		// No record can be in another partition than its user's, and the order of judging is the topic's.
 	case name == d.rekeyTopic() && k.CreateTopics:
 		d.note(checkTopic, subject, "does not exist; lapwing run makes it, since kafka.create_topics is true", "")
 	case name == d.rekeyTopic():
-		d.fail(checkTopic, subject, "does not exist; records that are in another partition than their user's are forwarded to it", d.rekeyRemedy())
+		d.fail(checkTopic, subject, "does not exist; records that are in another partition than their user's are forwarded to it, and it notes the order of judging", d.rekeyRemedy())
 	case k.CreateTopics && int(k.Replication) > len(d.cluster.Brokers):
 		d.fail(checkTopic, subject, fmt.Sprintf("does not exist, and cannot be made with %d replicas on %s", k.Replication, plural(int64(len(d.cluster.Brokers)), "broker")),
 			"set kafka.replication to at most the number of brokers")
+	case k.CreateTopics && partitions != k.Partitions:
+		d.fail(checkTopic, subject, fmt.Sprintf("does not exist, and lapwing run would make it with %s, but another input has %d; all inputs must have the same number",
+			plural(int64(k.Partitions), "partition"), partitions), "make it: "+command+fmt.Sprintf(" (or set kafka.partitions: %d)", partitions))
 	case k.CreateTopics:
 		d.note(checkTopic, subject, fmt.Sprintf("does not exist; lapwing run makes it with %s, since kafka.create_topics is true", plural(int64(k.Partitions), "partition")), "")
 	default:
@@ -204,12 +225,18 @@ func (d *doctor) rekeyRemedy() string {
 	return "make it: " + d.createCommand(d.rekeyTopic(), d.lanes())
 }
 
-// lanes returns the partition count of the input, as it is or as lapwing run would make it.
+// lanes returns the partition count of the inputs, the largest where they differ, as it is or as lapwing run would make it.
 func (d *doctor) lanes() int32 {
-	if t := d.topicOf(d.config.Kafka.Input[0]); t != nil {
-		return t.Partitions
+	lanes := int32(0)
+	for _, input := range d.config.Kafka.Input {
+		if t := d.topicOf(input); t != nil {
+			lanes = max(lanes, t.Partitions)
+		}
 	}
-	return d.config.Kafka.Partitions
+	if lanes == 0 {
+		return d.config.Kafka.Partitions
+	}
+	return lanes
 }
 
 // topicOf returns the description of a topic that is there, nil of any other.
@@ -301,18 +328,17 @@ func partitionList(partitions []int32) string {
 // partitionCounts compares the topics that a lane reads: it reads the same partition number of each.
 func (d *doctor) partitionCounts() {
 	k := &d.config.Kafka
-	first := d.topics[k.Input[0]]
-	if first == nil {
-		return
-	}
 	alter := func(t *topicFacts, n int32) string {
 		return fmt.Sprintf("kafka-topics --bootstrap-server %s --alter --topic %s --partitions %d", k.Brokers[0], t.Name, n)
 	}
-	most := first
-	for _, name := range k.Input[1:] {
-		if t := d.topics[name]; t != nil && t.Partitions > most.Partitions {
+	var most *topicFacts
+	for _, name := range k.Input {
+		if t := d.topics[name]; t != nil && (most == nil || t.Partitions > most.Partitions) {
 			most = t
 		}
+	}
+	if most == nil {
+		return
 	}
 	for _, name := range k.Input {
 		if t := d.topics[name]; t != nil && t.Partitions != most.Partitions {
@@ -320,10 +346,16 @@ func (d *doctor) partitionCounts() {
 				plural(int64(t.Partitions), "partition"), most.Name, most.Partitions), alter(t, most.Partitions))
 		}
 	}
-	if rekey := d.topics[d.rekeyTopic()]; rekey != nil && rekey.Partitions < most.Partitions {
-		d.fail(checkPartitions, "topic "+rekey.Name, fmt.Sprintf("has %s, but the input has %d; it must have as many",
-			plural(int64(rekey.Partitions), "partition"), most.Partitions), alter(rekey, most.Partitions))
+	rekey := d.topics[d.rekeyTopic()]
+	if rekey == nil || !d.needsRekey() || rekey.Partitions >= most.Partitions {
+		return
 	}
+	text := fmt.Sprintf("has %s, but %s has %d; it must have as many", plural(int64(rekey.Partitions), "partition"), most.Name, most.Partitions)
+	if k.CreateTopics {
+		d.note(checkPartitions, "topic "+rekey.Name, text+"; lapwing run adds them, since kafka.create_topics is true", "")
+		return
+	}
+	d.fail(checkPartitions, "topic "+rekey.Name, text, alter(rekey, most.Partitions)+" (or set kafka.create_topics: true)")
 }
 
 // retentionLeast is how long the input should be kept at the least: an engine may be away for so long.
@@ -359,8 +391,7 @@ func (d *doctor) retention(t *topicFacts, subject string) {
 	}
 	switch {
 	case kept < flushesKept*d.config.Redis.FlushInterval:
-		d.fail(checkRetention, subject, fmt.Sprintf("is kept for %s only, and Redis may be %s behind: what has to be replayed after a crash may be deleted by then",
-			span(kept), shortDuration(d.config.Redis.FlushInterval)), set(7*24*time.Hour))
+		d.fail(checkRetention, subject, tooShort(kept, d.config.Redis.FlushInterval), set(7*24*time.Hour))
 	case kept < horizon:
 		d.warn(checkRetention, subject, fmt.Sprintf("is kept for %s, but the rules look back %s: with a Redis that was wiped, windows begin with what is kept",
 			span(kept), span(horizon)), set(2*horizon))
@@ -382,24 +413,44 @@ func (d *doctor) writtenTopics() {
 		d.fail(checkCleanup, "topic "+t.Name, cleanupPolicy+" is compact: forwarded records without key are refused, others replaced before they are judged", d.configCommand(t.Name, cleanupPolicy+"=delete"))
 	}
 	largest, largestOf := int64(0), ""
-	shortest := int64(0)
+	longest := int64(0) // kept; negative: for ever
 	for _, name := range k.Input {
 		if t := d.topics[name]; t != nil {
 			if n, ok := t.number(messageMax); ok && n > largest {
 				largest, largestOf = n, name
 			}
-			if n, ok := t.number(retentionMs); ok && (n < 0 || n > shortest && shortest >= 0) {
-				shortest = n
+			if n, ok := t.number(retentionMs); ok && (n < 0 || n > longest && longest >= 0) {
+				longest = n
 			}
 		}
 	}
 	d.messageBytes(largest, largestOf)
-	if t := d.topics[d.rekeyTopic()]; t != nil {
-		if n, ok := t.number(retentionMs); ok && n >= 0 && (shortest < 0 || n < shortest) {
-			d.warn(checkRetention, "topic "+t.Name, fmt.Sprintf("is kept for %s, shorter than the input: a replay needs both", span(time.Duration(n)*time.Millisecond)),
-				d.configCommand(t.Name, fmt.Sprintf("%s=%d", retentionMs, shortest)))
-		}
+	if t := d.topics[d.rekeyTopic()]; t != nil && d.needsRekey() {
+		d.rekeyRetention(t, longest)
 	}
+}
+
+// rekeyRetention looks at how long what was forwarded is kept. longest is how long an input is, in milliseconds.
+func (d *doctor) rekeyRetention(t *topicFacts, longest int64) {
+	subject := "topic " + t.Name
+	n, ok := t.number(retentionMs)
+	kept := time.Duration(n) * time.Millisecond
+	set := d.configCommand(t.Name, fmt.Sprintf("%s=%d", retentionMs, longest))
+	switch {
+	case !ok || n < 0:
+	case kept < flushesKept*d.config.Redis.FlushInterval:
+		if longest >= 0 {
+			set = d.configCommand(t.Name, fmt.Sprintf("%s=%d", retentionMs, max(longest, (7*24*time.Hour).Milliseconds())))
+		}
+		d.fail(checkRetention, subject, tooShort(kept, d.config.Redis.FlushInterval), set)
+	case longest < 0 || n < longest:
+		d.warn(checkRetention, subject, fmt.Sprintf("is kept for %s, shorter than the input: a replay needs both", span(kept)), set)
+	}
+}
+
+// tooShort says that records are kept for too short a time beside the flush interval.
+func tooShort(kept, flush time.Duration) string {
+	return fmt.Sprintf("is kept for %s only, and Redis may be %s behind: what has to be replayed after a crash may be deleted by then", span(kept), shortDuration(flush))
 }
 
 // messageBytes compares what the written topics take with what may have to be written there. largest is the most that

@@ -205,7 +205,7 @@ func TestPartitionerRolled(t *testing.T) {
 	time.Sleep(2 * time.Second)
 	stop()
 	s.drain(readyTimeout)
-	s.check(consumertest.CheckOptions{Partitioner: "crc32"})
+	s.check(consumertest.CheckOptions{Partitioner: "crc32", Former: []string{"murmur2"}})
 	term(t, nextOne)
 	term(t, nextTwo)
 	s.checkStopped(true)

@@ -8,7 +8,7 @@ type gatewayCmd struct {
 
 // Help is what --help prints beside the flags.
 func (c *gatewayCmd) Help() string {
-	return `Serves POST /event: writes the event to the input topic and answers with its result, which some engine of the group
+	return `Serves POST /event: writes the event to the first topic of kafka.input and answers with its result, which some engine of the group
 publishes. Any number of gateways may run beside any number of engines.`
 }
 

@@ -139,7 +139,7 @@ func (c *Config) gateway(log *slog.Logger, registry prometheus.Registerer, liste
 	k, w := &c.Kafka, &c.Gateway
 	o := gateway.DefaultOptions()
 	o.Logger, o.Registerer, o.Listen, o.Listener = log, registry, w.Listen, listener
-	o.Input, o.Output = k.Input[0], k.Output
+	o.Input, o.Output = k.Input[0], k.Output // any input would do: the engine reads all
 	if o.Decoder, err = c.DecoderOptions(); err != nil {
 		return nil, nil, err
 	}

@@ -19,6 +19,8 @@ type CheckOptions struct {
 	// Partitioner says which partition a user's events belong to, by the user_id in digits: murmur2, crc32 or fnv1a; "":
 	// murmur2. An event in another partition is forwarded, and has its one result all the same.
 	Partitioner string
+	// Former are the partitioners that the group has judged by before, in any order.
+	Former []string
 	// Minimal: results have only the three members (detail: minimal).
 	Minimal bool
 	// AlertsOnly: only alerts, and results that somebody waits for, are published (results: alerts).
@@ -51,6 +53,8 @@ type Checker struct {
 	err   error           // why the following has ended
 	ended bool            // Finish was called
 	holes []laneHole
+
+	growths []growth
 
 	report     Report
 	finished   bool // the report is that of a whole check

@@ -33,7 +33,7 @@ const (
 	flagEvent         // it is an event that is judged, whatever becomes of it
 	flagHeaders       // lane.headers holds what travels to the result
 	flagAwaited       // somebody waits for the result: it has a request id
-	flagForeign       // the user belongs to another partition: it is forwarded
+	flagForeign       // the user belongs to another partition, or did: it may have been forwarded
 	flagOrdered       // its user is an ordered user
 )
 
@@ -122,18 +122,28 @@ type expectation struct {
 	inputs  map[string][]*lane // by topic: its lanes by partition
 	first   int32              // how many partitions each input had at first
 	byUser  partitioner
+	homes   map[layoutKey]partitioner // those that say where a user belonged at some time, with byUser
 	amounts []amount
 	known   map[string]uint32 // the place of an amount's text
 	seed    maphash.Seed
 	scratch []byte
 }
 
+// layoutKey is what says where a user belongs: a partitioner, for so many partitions.
+type layoutKey struct {
+	partitioner string
+	partitions  int32
+}
+
 func newExpectation(o CheckOptions, partitions int32) (*expectation, error) {
-	x := &expectation{o: o, inputs: map[string][]*lane{}, first: partitions, known: map[string]uint32{}, seed: maphash.MakeSeed()}
+	x := &expectation{
+		o: o, inputs: map[string][]*lane{}, first: partitions, homes: map[layoutKey]partitioner{}, known: map[string]uint32{},
+		seed: maphash.MakeSeed(),
+	}
 	return x, x.grow(partitions)
 }
 
-// grow gives each input so many partitions, if it has fewer.
+// grow gives each input so many partitions, if it has fewer. A group may have judged with any number in between.
 func (x *expectation) grow(partitions int32) (err error) {
 	for _, topic := range x.o.Inputs {
 		for p := int32(len(x.inputs[topic])); p < partitions; p++ {
@@ -141,8 +151,18 @@ func (x *expectation) grow(partitions int32) (err error) {
 			x.inputs[topic], x.lanes = append(x.inputs[topic], l), append(x.lanes, l)
 		}
 	}
-	x.byUser, err = newPartitioner(x.o.Partitioner, x.partitions())
-	return err
+	for _, name := range append([]string{x.o.Partitioner}, x.o.Former...) {
+		for n := x.first; n <= x.partitions(); n++ {
+			key := layoutKey{name, n}
+			if x.homes[key] == nil {
+				if x.homes[key], err = newPartitioner(name, n); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	x.byUser = x.homes[layoutKey{x.o.Partitioner, x.partitions()}]
+	return nil
 }
 
 // partitions returns how many partitions each input has.
@@ -210,6 +230,17 @@ func (x *expectation) add(r *kgo.Record) error {
 func (x *expectation) partitionOf(user int64) int32 {
 	x.scratch = strconv.AppendInt(x.scratch[:0], user, 10)
 	return x.byUser(x.scratch)
+}
+
+// stays reports whether the user has belonged to one partition all the time.
+func (x *expectation) stays(user int64) bool {
+	home := x.partitionOf(user)
+	for _, other := range x.homes {
+		if other(x.scratch) != home {
+			return false
+		}
+	}
+	return true
 }
 
 // event decodes an event.

@@ -233,7 +233,7 @@ func (c *Checker) countLost(l *lane) {
 			continue
 		}
 		forwarded := ""
-		if e.is(flagForeign) {
+		if e.is(flagForeign) && c.x.partitionOf(e.user) != l.partition {
 			forwarded = fmt.Sprintf(", who belongs to partition %d", c.x.partitionOf(e.user))
 		}
 		c.report.problem(&c.report.Lost, "lost: the %s of %s/%d/%d, user %d%s", what, l.topic, l.partition, offset, e.user, forwarded)

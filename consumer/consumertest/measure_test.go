@@ -151,6 +151,8 @@ func (f fakeCheckpoints) Peek(_ context.Context, lane int32) (state.Checkpoint, 
 	return c, ok, nil
 }
 
+func (fakeCheckpoints) Lineage(context.Context) (string, error) { return "", nil }
+
 func TestCheckCheckpoints(t *testing.T) {
 	brokers := fakeKafka(t)
 	produceInput(t, brokers, ProduceOptions{Count: 1000}, EventOptions{Seed: 1})

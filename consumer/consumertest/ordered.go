@@ -10,7 +10,8 @@ import (
 // ErrNotCheckable is the error of a check that cannot tell what is right.
 var ErrNotCheckable = errors.New("consumertest: not checkable")
 
-// orderedUser is a user whose events come by several ways: one at least is forwarded, or they are in several input topics.
+// orderedUser is a user whose events come by several ways: one at least is forwarded, they are in several input topics, or
+// the user has belonged to several partitions, as the inputs grew or the partitioner was another one.
 // An engine may judge them in any order that keeps the order of each way, and the input does not tell which it was. The
 // results do: those of one user stand in one partition of the output, in the order of judging. So the user's past grows
 // with each result that is found, and is kept for the whole check: memory grows with the number of such users, beside that
@@ -20,6 +21,7 @@ type orderedUser struct {
 	ways   []source // the forwarded event found last of each input partition
 	latest source   // the event judged last
 	before source   // the one before it
+	grown  uint64   // by growth: an event of a partition that came later was found
 	wrong  bool     // a result was wrong; the past may be another than the engine's from there on
 }
 
@@ -66,6 +68,18 @@ func (u *orderedUser) firstWrong() bool {
 func (c *Checker) sortUsers() error {
 	c.ordered = map[int64]*orderedUser{}
 	home := map[int64]*lane{} // with several inputs: where the first event of a user is
+	moves := map[int64]bool{} // where there was more than one layout
+	movesOf := func(user int64) bool {
+		if len(c.x.homes) == 1 {
+			return false
+		}
+		m, known := moves[user]
+		if !known {
+			m = !c.x.stays(user)
+			moves[user] = m
+		}
+		return m
+	}
 	var example source
 	for _, l := range c.x.lanes {
 		for offset := l.first; offset < l.end(); offset++ {
@@ -74,7 +88,7 @@ func (c *Checker) sortUsers() error {
 				continue
 			}
 			several := false
-			if c.x.partitionOf(e.user) != l.partition {
+			if c.x.partitionOf(e.user) != l.partition || movesOf(e.user) {
 				e.flags |= flagForeign
 				several = true
 			} else if len(c.o.Inputs) > 1 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strconv"
 	"sync"
 	"time"
@@ -16,6 +17,8 @@ import (
 type ProduceOptions struct {
 	Brokers []string
 	Topic   string
+	// Further topics share the records with Topic: each goes into one of them all, drawn by the generator's seed.
+	Further []string
 	Count   int // records; 0: until the context is done
 	// PerSecond is the rate of records, kept in steps of about a millisecond; 0: full speed.
 	PerSecond int
@@ -30,23 +33,26 @@ type ProduceOptions struct {
 const flushTimeout = 60 * time.Second
 
 // Produce writes the generator's next records, each to the partition that its key names for a Java client (murmur2), all
-// acknowledged (acks=all), and returns how many. The order within a partition is the generator's. When the context of a
+// acknowledged (acks=all), and returns how many. The order within a partition is the generator's. A topic that grows
+// meanwhile gets records in its new partitions within about growthNoticed, as from any producer. When the context of a
 // Produce without Count ends, it writes what it has begun and returns no error.
 func Produce(ctx context.Context, o ProduceOptions, g *Generator) (int, error) {
-	partitions, err := partitionCount(ctx, o.Brokers, o.Topic)
-	if err != nil {
-		return 0, err
+	topics := append([]string{o.Topic}, o.Further...)
+	for _, topic := range topics {
+		if _, err := partitionCount(ctx, o.Brokers, topic); err != nil {
+			return 0, err
+		}
 	}
-	place := placer{topic: o.Topic, partitions: partitions, byKey: newKeyPartitioner()}
+	from := &feed{g: g, topics: topics, rng: rand.New(rand.NewPCG(g.o.Seed, g.made))}
 	if o.Transactional {
-		return produceTransactions(ctx, o, g, place)
+		return produceTransactions(ctx, o, from)
 	}
-	client, err := producerClient(o.Brokers)
+	client, err := producerClient(o.Brokers, following()...)
 	if err != nil {
 		return 0, err
 	}
 	defer client.Close()
-	return producePlain(ctx, o, g, place, client)
+	return producePlain(ctx, o, from, client)
 }
 
 // ProduceInputs writes the given records, all acknowledged, in their order.
@@ -105,14 +111,14 @@ func (f *firstError) get() (int, error) {
 	return f.acked, f.err
 }
 
-func producePlain(ctx context.Context, o ProduceOptions, g *Generator, place placer, client *kgo.Client) (int, error) {
+func producePlain(ctx context.Context, o ProduceOptions, from *feed, client *kgo.Client) (int, error) {
 	var outcome firstError
 	// A record once begun is written to its end: cut off, nobody could say whether it is in the topic.
 	whole := context.WithoutCancel(ctx)
 	pace := newPace(o.PerSecond)
 	for n := 0; (o.Count == 0 || n < o.Count) && pace.wait(ctx); n++ {
 		created := time.Now()
-		client.Produce(whole, place.record(g.Next()), func(r *kgo.Record, err error) {
+		client.Produce(whole, from.next(), func(r *kgo.Record, err error) {
 			outcome.add(err)
 			if err == nil && o.Acked != nil {
 				o.Acked(r.Partition, r.Offset, created)
@@ -153,7 +159,64 @@ func (p *pace) wait(ctx context.Context) bool {
 	return ctx.Err() == nil
 }
 
-// placer makes Kafka records of inputs.
+// feed makes records of a generator's inputs for producers that choose partitions as their topics grow (following).
+type feed struct {
+	g      *Generator
+	topics []string
+	rng    *rand.Rand // of the topic
+}
+
+func (f *feed) next() *kgo.Record {
+	in := f.g.Next()
+	r := &kgo.Record{Topic: f.topics[0], Key: in.Key, Value: in.Value, Headers: in.Headers, Partition: int32(in.Shift)}
+	if in.Key == nil {
+		r.Partition = int32(in.Draw)
+	}
+	if len(f.topics) > 1 {
+		r.Topic = f.topics[f.rng.IntN(len(f.topics))]
+	}
+	return r
+}
+
+// growthNoticed is how old a producer's knowledge of a topic's partitions may be.
+const growthNoticed = time.Second
+
+// following are the options of a producer of a feed's records.
+func following() []kgo.Opt {
+	return []kgo.Opt{kgo.RecordPartitioner(feedPartitioner{}), kgo.MetadataMaxAge(growthNoticed), kgo.MetadataMinAge(growthNoticed / 4)}
+}
+
+// feedPartitioner gives a feed's records the partitions that their inputs ask for.
+type feedPartitioner struct{}
+
+// ForTopic implements kgo.Partitioner.
+func (feedPartitioner) ForTopic(string) kgo.TopicPartitioner { return feedPlacer{newKeyPartitioner()} }
+
+type feedPlacer struct{ byKey kgo.TopicPartitioner }
+
+// RequiresConsistency implements kgo.TopicPartitioner: a partition without a leader for the moment counts too.
+func (feedPlacer) RequiresConsistency(*kgo.Record) bool { return true }
+
+// Partition implements kgo.TopicPartitioner.
+func (p feedPlacer) Partition(r *kgo.Record, n int) int {
+	if r.Key == nil {
+		return placed(p.byKey, r, uint32(r.Partition), 0, int32(n))
+	}
+	return placed(p.byKey, r, 0, r.Partition, int32(n))
+}
+
+// placed returns the partition of a record among so many: its key's, or where it has none a drawn one, and some further.
+func placed(byKey kgo.TopicPartitioner, r *kgo.Record, draw uint32, shift, partitions int32) int {
+	var p int32
+	if r.Key == nil {
+		p = int32(draw % uint32(partitions))
+	} else {
+		p = int32(byKey.Partition(r, int(partitions)))
+	}
+	return int((p + shift) % partitions)
+}
+
+// placer makes Kafka records of inputs, for topics that do not grow.
 type placer struct {
 	topic      string
 	partitions int32
@@ -169,12 +232,7 @@ func partitionOf(by kgo.TopicPartitioner, key []byte, partitions int32) int32 {
 
 func (p *placer) record(in Input) *kgo.Record {
 	r := &kgo.Record{Topic: p.topic, Key: in.Key, Value: in.Value, Headers: in.Headers}
-	if in.Key == nil {
-		r.Partition = int32(in.Draw % uint32(p.partitions))
-	} else {
-		r.Partition = int32(p.byKey.Partition(r, int(p.partitions)))
-	}
-	r.Partition = (r.Partition + int32(in.Shift)) % p.partitions
+	r.Partition = int32(placed(p.byKey, r, in.Draw, int32(in.Shift), p.partitions))
 	return r
 }
 
@@ -186,14 +244,14 @@ const (
 
 // produceTransactions writes by producers that take turns; each turn is flushed before the next, so that the order in the
 // log is that of the generator. The last producer's transactions are aborted; their records come from a generator aside.
-func produceTransactions(ctx context.Context, o ProduceOptions, g *Generator, place placer) (int, error) {
-	aborted := g.o
+func produceTransactions(ctx context.Context, o ProduceOptions, whole *feed) (int, error) {
+	aborted := whole.g.o
 	aborted.Seed, aborted.Bad = aborted.Seed+1, 0
-	nobody := NewGenerator(aborted)
+	nobody := &feed{g: NewGenerator(aborted), topics: whole.topics, rng: whole.rng}
 	var producers [interleavedProducers]*kgo.Client
 	for i := range producers {
 		id := o.Topic + "-producer-" + strconv.Itoa(i)
-		client, err := producerClient(o.Brokers, kgo.TransactionalID(id), kgo.TransactionTimeout(time.Minute))
+		client, err := producerClient(o.Brokers, append(following(), kgo.TransactionalID(id), kgo.TransactionTimeout(time.Minute))...)
 		if err != nil {
 			return 0, err
 		}
@@ -203,13 +261,13 @@ func produceTransactions(ctx context.Context, o ProduceOptions, g *Generator, pl
 	made, pace := 0, newPace(o.PerSecond)
 	for turn := 0; (o.Count == 0 || made < o.Count) && ctx.Err() == nil; turn++ {
 		for i, client := range producers {
-			from, aborts := g, i == len(producers)-1
+			from, aborts := whole, i == len(producers)-1
 			if aborts {
 				from = nobody
 			}
 			// Transactions of different producers begin and end in different turns, so that they interleave.
 			phase := (turn + i) % turnsPerTransaction
-			n, err := produceTurn(ctx, o, client, from, place, pace, made, aborts, turn == 0 || phase == 0, phase == turnsPerTransaction-1)
+			n, err := produceTurn(ctx, o, client, from, pace, made, aborts, turn == 0 || phase == 0, phase == turnsPerTransaction-1)
 			made += n
 			if err != nil {
 				return made, err
@@ -228,7 +286,7 @@ func produceTransactions(ctx context.Context, o ProduceOptions, g *Generator, pl
 }
 
 // produceTurn writes one producer's next records and returns how many count.
-func produceTurn(ctx context.Context, o ProduceOptions, client *kgo.Client, from *Generator, place placer, pace *pace, made int, aborts, begin, end bool) (int, error) {
+func produceTurn(ctx context.Context, o ProduceOptions, client *kgo.Client, from *feed, pace *pace, made int, aborts, begin, end bool) (int, error) {
 	if begin {
 		if err := client.BeginTransaction(); err != nil {
 			return 0, fmt.Errorf("consumertest: begin a transaction: %w", err)
@@ -236,7 +294,7 @@ func produceTurn(ctx context.Context, o ProduceOptions, client *kgo.Client, from
 	}
 	var records []*kgo.Record
 	for len(records) < turnRecords && (aborts || o.Count == 0 || made+len(records) < o.Count) && (aborts || pace.wait(ctx)) {
-		records = append(records, place.record(from.Next()))
+		records = append(records, from.next())
 	}
 	whole, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
 	defer cancel()

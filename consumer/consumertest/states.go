@@ -1,11 +1,14 @@
 package consumertest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/lapwing/lapwing/rules"
 	"github.com/lapwing/lapwing/state"
@@ -16,7 +19,8 @@ const loadUsers = 1000
 
 // CheckStates compares what a clean stop of all engines leaves in their store with the model: for each lane the checkpoint
 // is at the end of the input and names no owner, and every user of the input has exactly the state, with the tag, that the
-// lane's events make, or none where no event of the user counts; those of an ordered user in the order of the results. It
+// lane's events make, or none where no event of the user counts; those of an ordered user in the order of the results. A
+// state that nothing has touched since the layout changed is that of the lane before, if the store's lineage says so. It
 // comes after Finish, needs a store of the default event types, and claims the lanes. listed are the users who have a record
 // in the store ([RedisUsers]); one that is in no input is a fault; nil: nobody lists them. It returns the report of Finish
 // with the states added, each time anew. An error says that the check itself failed.
@@ -26,6 +30,16 @@ func (c *Checker) CheckStates(ctx context.Context, store state.Store, listed ite
 		return report, errors.New("consumertest: states are checked after a Finish without an error")
 	}
 	report.Problems = slices.Clone(report.Problems)
+	lineage, err := readEras(ctx, store)
+	if err != nil {
+		return report, err
+	}
+	if lineage != nil {
+		partitioner := cmp.Or(c.o.Partitioner, "murmur2")
+		if parts := strings.Split(lineage.Present.Layout, "."); lineage.Present.partitions != c.x.partitions() || parts[2] != partitioner {
+			report.problem(&report.StatesWrong, "state: the group's layout is %s, and %s have %d partitions, by %s", lineage.Present.Layout, c.inputNames(), c.x.partitions(), partitioner)
+		}
+	}
 	ordered := make([][]int64, c.x.partitions()) // by the users' partition
 	for user := range c.ordered {
 		p := c.x.partitionOf(user)
@@ -34,7 +48,7 @@ func (c *Checker) CheckStates(ctx context.Context, store state.Store, listed ite
 	known := map[int64]struct{}{}
 	for p, users := range ordered {
 		slices.Sort(users)
-		if err := c.partitionStates(ctx, store, int32(p), users, known, &report); err != nil {
+		if err := c.partitionStates(ctx, store, lineage, int32(p), users, known, &report); err != nil {
 			return report, err
 		}
 	}
@@ -54,7 +68,7 @@ func (c *Checker) CheckStates(ctx context.Context, store state.Store, listed ite
 
 // partitionStates compares the states of the users of a partition, which may have events in that partition of each input;
 // ordered are the ordered users. It adds them all to known.
-func (c *Checker) partitionStates(ctx context.Context, store state.Store, partition int32, ordered []int64, known map[int64]struct{}, report *Report) error {
+func (c *Checker) partitionStates(ctx context.Context, store state.Store, lineage *eras, partition int32, ordered []int64, known map[int64]struct{}, report *Report) error {
 	var lanes []*lane
 	for _, topic := range c.o.Inputs {
 		if l := c.x.lane(topic, partition); l.length > 0 {
@@ -69,9 +83,10 @@ func (c *Checker) partitionStates(ctx context.Context, store state.Store, partit
 		return fmt.Errorf("consumertest: claim the lane of %s, partition %d: %w", c.inputNames(), partition, err)
 	}
 	checkpoint, found := owned.Previous()
-	if what := c.checkpointDifference(checkpoint, found, partition, lanes); what != "" {
+	if what := c.checkpointDifference(lineage, checkpoint, found, partition, lanes); what != "" {
 		report.problem(&report.StatesWrong, "state: %s", what)
 	}
+	o := newOwnedLane(owned, lineage, partition, checkpoint)
 	for _, user := range ordered {
 		known[user] = struct{}{}
 	}
@@ -80,46 +95,76 @@ func (c *Checker) partitionStates(ctx context.Context, store state.Store, partit
 		for _, user := range users {
 			known[user] = struct{}{}
 		}
-		if err := c.laneStates(ctx, owned, checkpoint.Incarnation, l, users, report); err != nil {
+		if err := c.laneStates(ctx, o, l, users, report); err != nil {
 			return err
 		}
 	}
-	return c.orderedStates(ctx, owned, checkpoint.Incarnation, ordered, report)
+	return c.orderedStates(ctx, o, ordered, report)
+}
+
+// ownedLane is a lane whose states are read.
+type ownedLane struct {
+	state.Lane
+	takes     state.Takes
+	exact     bool               // the tag of a state is the offset after its last event
+	inherited map[int64]struct{} // users whose states are of a former layout
+}
+
+func newOwnedLane(owned state.Lane, lineage *eras, partition int32, checkpoint state.Checkpoint) *ownedLane {
+	o := &ownedLane{Lane: owned, inherited: map[int64]struct{}{}}
+	// The tag counts what the lane has judged of every source. Where that is the input alone it is the offset.
+	o.exact = len(checkpoint.Sources) == 0
+	o.takes.Incarnation = lineage.incarnation(partition, checkpoint)
+	if lineage == nil {
+		return o
+	}
+	o.takes.Inherits = func(user int64, lane int32, incarnation uint32) bool {
+		if !lineage.inherited(partition, o.takes.Incarnation, strconv.AppendInt(nil, user, 10), lane, incarnation) {
+			return false
+		}
+		o.inherited[user] = struct{}{}
+		return true
+	}
+	return o
+}
+
+// tagged reports whether the user's tag can be compared.
+func (o *ownedLane) tagged(user int64) bool {
+	_, inherited := o.inherited[user]
+	return o.exact && !inherited
 }
 
 // checkpointDifference says in what the checkpoint of a partition with these lanes is not the one that a clean stop leaves;
-// "": in nothing. Its offset is compared where one lane alone has records.
-func (c *Checker) checkpointDifference(got state.Checkpoint, found bool, partition int32, lanes []*lane) string {
-	if len(c.o.Inputs) > 1 || len(lanes) == 0 {
-		if !found || got.Owner != "" {
-			return fmt.Sprintf("%s, partition %d: its checkpoint is %v %+v, nobody should own it", c.inputNames(), partition, found, got)
-		}
-		return ""
+// "": in nothing.
+func (c *Checker) checkpointDifference(lineage *eras, got state.Checkpoint, found bool, partition int32, lanes []*lane) string {
+	if !found || got.Owner != "" {
+		return fmt.Sprintf("%s, partition %d: its checkpoint is %v %+v, nobody should own it", c.inputNames(), partition, found, got)
 	}
-	if l := lanes[0]; !found || inputOffset(got) < l.end() || got.Owner != "" {
-		return fmt.Sprintf("%s/%d: its checkpoint is %v %+v, the last record is at %d and nobody should own it",
-			l.topic, l.partition, found, got, l.end()-1)
+	for _, l := range lanes {
+		if lineage == nil && len(c.o.Inputs) > 1 {
+			continue // nothing says which of its offsets is whose
+		}
+		if at, known := lineage.offset(got, l.topic); !known || at < l.end() {
+			return fmt.Sprintf("%s/%d: its checkpoint is %v %+v, the last record is at %d", l.topic, l.partition, found, got, l.end()-1)
+		}
 	}
 	return ""
 }
 
 // laneStates compares the states of a lane's users, who have events in this lane alone.
-func (c *Checker) laneStates(ctx context.Context, owned state.Lane, incarnation uint32, l *lane, users []int64, report *Report) error {
+func (c *Checker) laneStates(ctx context.Context, owned *ownedLane, l *lane, users []int64, report *Report) error {
 	w := c.x.walk(l)
 	if err := w.to(l.end(), func(int64, *expected, []judged) {}); err != nil {
 		return err
 	}
-	// The tag counts what the lane has judged of every source. Where that is the input alone it is the offset.
-	checkpoint, _ := owned.Previous()
-	exact := len(checkpoint.Sources) == 0
 	// Of several candidates the one that fits best is the true one.
 	var faults [candidatesMax]stateFaults
-	if err := eachState(ctx, owned, incarnation, users, func(user int64, stored *state.Stored, err error) {
+	if err := eachState(ctx, owned, users, func(user int64, stored *state.Stored, err error) {
 		for bit := range candidatesMax {
 			if l.left&(1<<bit) == 0 {
 				continue
 			}
-			if what := stateDifference(stored, err, w.of(user, 1<<bit), exact); what != "" {
+			if what := stateDifference(stored, err, w.of(user, 1<<bit), owned.tagged(user)); what != "" {
 				faults[bit].add(fmt.Sprintf("state: user %d of %s/%d: %s", user, l.topic, l.partition, what))
 			}
 		}
@@ -141,8 +186,8 @@ func (c *Checker) laneStates(ctx context.Context, owned state.Lane, incarnation 
 }
 
 // orderedStates compares the states of ordered users.
-func (c *Checker) orderedStates(ctx context.Context, owned state.Lane, incarnation uint32, users []int64, report *Report) error {
-	if err := eachState(ctx, owned, incarnation, users, func(user int64, stored *state.Stored, err error) {
+func (c *Checker) orderedStates(ctx context.Context, owned *ownedLane, users []int64, report *Report) error {
+	if err := eachState(ctx, owned, users, func(user int64, stored *state.Stored, err error) {
 		u := c.ordered[user]
 		want := &u.past
 		if u.latest.from == nil { // no result of the user was found
@@ -159,9 +204,9 @@ func (c *Checker) orderedStates(ctx context.Context, owned state.Lane, incarnati
 }
 
 // eachState calls compare with the state of each user, or why it cannot be understood.
-func eachState(ctx context.Context, owned state.Lane, incarnation uint32, users []int64, compare func(user int64, stored *state.Stored, err error)) error {
+func eachState(ctx context.Context, owned *ownedLane, users []int64, compare func(user int64, stored *state.Stored, err error)) error {
 	for chunk := range slices.Chunk(users, loadUsers) {
-		stored, errs, err := load(ctx, owned, incarnation, chunk)
+		stored, errs, err := load(ctx, owned, chunk)
 		if err != nil {
 			return err
 		}
@@ -186,14 +231,14 @@ func (f *stateFaults) add(text string) {
 }
 
 // load reads the states of users. A record that cannot be understood is an error of its user alone.
-func load(ctx context.Context, owned state.Lane, incarnation uint32, users []int64) ([]state.Stored, []error, error) {
+func load(ctx context.Context, owned *ownedLane, users []int64) ([]state.Stored, []error, error) {
 	stored, errs := make([]state.Stored, len(users)), make([]error, len(users))
-	err := owned.Load(ctx, state.Takes{Incarnation: incarnation}, users, stored)
+	err := owned.Load(ctx, owned.takes, users, stored)
 	if !errors.Is(err, state.ErrCorrupt) {
 		return stored, errs, err
 	}
 	for i := range users {
-		if errs[i] = owned.Load(ctx, state.Takes{Incarnation: incarnation}, users[i:i+1], stored[i:i+1]); errs[i] != nil && !errors.Is(errs[i], state.ErrCorrupt) {
+		if errs[i] = owned.Load(ctx, owned.takes, users[i:i+1], stored[i:i+1]); errs[i] != nil && !errors.Is(errs[i], state.ErrCorrupt) {
 			return nil, nil, errs[i]
 		}
 	}

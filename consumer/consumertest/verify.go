@@ -132,6 +132,11 @@ type route struct {
 // order checks that sources of one input partition follow each other in a partition of the output; those of forwarded
 // events, which may overtake each other, for each user.
 func (c *Checker) order(at whence, l *lane, e *expected) {
+	if u := c.ordered[e.user]; u != nil && e.is(flagOrdered) {
+		if g := c.growthOrder(u, l, at.offset, e.user); g != nil {
+			c.report.problem(&c.report.Disorder, "disorder: %s was there when the inputs had %d partitions, and comes after what came later in others", at, g.partitions)
+		}
+	}
 	if e.is(flagForeign) {
 		if last, ok := c.ordered[e.user].follow(l, at.offset); !ok {
 			c.report.problem(&c.report.Disorder, "disorder: %s comes after that of offset %d", at, last)

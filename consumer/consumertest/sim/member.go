@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/lapwing/lapwing/consumer"
+	"github.com/lapwing/lapwing/consumer/contract"
 	"github.com/lapwing/lapwing/consumer/wire"
 	"github.com/lapwing/lapwing/rules"
 )
@@ -22,6 +23,8 @@ type member struct {
 	cancel  context.CancelFunc
 	done    chan struct{} // closed at its end
 	err     error         // of Run, once done
+
+	partitioner contract.Partitioner
 }
 
 // start starts a member. One that ends by itself is started again, as long as the run goes on.
@@ -36,17 +39,20 @@ func (r *run) start() error {
 		return fmt.Errorf("sim: %w", err)
 	}
 	o := consumer.DefaultOptions()
-	o.Client, o.Store, o.Rules = client, &handle{r.server, g}, rules.Builtin()
-	o.Brokers, o.Group, o.Inputs, o.Output, o.DeadLetters = r.addrs, group, []string{input}, output, dead
+	o.Client, o.Store, o.Rules = client, &handle{r.server, g, r.plant}, rules.Builtin()
+	o.Brokers, o.Group, o.Output, o.DeadLetters = r.addrs, group, output, dead
+	r.mu.Lock()
+	o.Partitioner = r.partitioner
 	o.Logger = r.log.With(slog.Int("member", r.started))
 	r.started++
+	r.mu.Unlock()
 	r.settings.apply(&o)
 	e, err := consumer.New(o)
 	if err != nil {
 		return fmt.Errorf("sim: %w", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	m := &member{run: r, engine: e, client: client, network: n, gate: g, cancel: cancel, done: make(chan struct{})}
+	m := &member{run: r, engine: e, client: client, network: n, gate: g, cancel: cancel, done: make(chan struct{}), partitioner: o.Partitioner}
 	r.mu.Lock()
 	r.members = append(r.members, m)
 	r.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -18,11 +19,14 @@ import (
 
 	"github.com/lapwing/lapwing/consumer"
 	"github.com/lapwing/lapwing/consumer/consumertest"
+	"github.com/lapwing/lapwing/consumer/contract"
 )
 
 const (
-	input, output, dead = "in", "out", "dead"
-	group               = "sim"
+	input, furtherInput, output, dead = "in", "in-further", "out", "dead"
+
+	group = "sim"
+	rekey = group + ".rekey"
 )
 
 // Result is what came of one seed.
@@ -36,6 +40,7 @@ type Result struct {
 
 	fired      map[cell]int
 	happenings []happening
+	settings   settings
 }
 
 // Options of a run.
@@ -50,6 +55,11 @@ type plant struct {
 	tamper tamper
 	forget bool // the store loses states and keeps their checkpoints
 	calm   bool // no other fault
+
+	changes *changes // nil: those of the seed
+
+	disinherit bool // states of former layouts are taken for absent
+	unsettled  bool // lanes are taken for settled under the former layout before they are
 }
 
 // journal collects what the goroutines of a run write.
@@ -79,6 +89,7 @@ type run struct {
 	server   *server
 	addrs    []string
 	admin    *kadm.Client // beside the faults
+	checker  *consumertest.Checker
 	log      *slog.Logger
 	rng      *rand.Rand // of the happenings
 
@@ -86,12 +97,14 @@ type run struct {
 	late    sync.WaitGroup // requests on their way
 	engines sync.WaitGroup
 	errands sync.WaitGroup // happenings that take their time
-	started int
 
-	mu       sync.Mutex
-	members  []*member
-	closing  bool
-	failures []error
+	mu          sync.Mutex
+	started     int
+	lanes       int32                // partitions of each input now
+	partitioner contract.Partitioner // of who starts now
+	members     []*member
+	closing     bool
+	failures    []error
 }
 
 func (r *run) fail(err error) {
@@ -115,14 +128,18 @@ func Run(ctx context.Context, o Options) Result {
 		faults = nil
 		s.happenings = make([]happening, pieces)
 	}
+	if o.plant.changes != nil {
+		s.changes = *o.plant.changes
+	}
 	logs := new(journal)
 	r := &run{
 		settings: s, plant: o.plant, script: newScript(faults), rng: rand.New(rand.NewPCG(o.Seed, 0x68617070)),
-		log: slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		log:   slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		lanes: s.lanes, partitioner: s.changes.partitioner[0],
 	}
 	r.server = newServer(r.script, s.memory())
 	fmt.Fprintf(logs, "seed %d: %v\nhappenings %v\n%s\n", o.Seed, s, s.happenings, describe(faults))
-	result := Result{Seed: o.Seed, happenings: s.happenings}
+	result := Result{Seed: o.Seed, happenings: s.happenings, settings: s}
 	result.Report, result.Err = r.whole(ctx)
 	result.Events = result.Report.Records
 	r.mu.Lock()
@@ -137,8 +154,8 @@ func Run(ctx context.Context, o Options) Result {
 // whole is the run from its cluster to its check.
 func (r *run) whole(ctx context.Context) (consumertest.Report, error) {
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(r.settings.brokers), kfake.GroupMinSessionTimeout(100*time.Millisecond),
-		kfake.SeedTopics(r.settings.lanes, input), kfake.SeedTopics(r.settings.outputs, output), kfake.SeedTopics(r.settings.dead, dead),
-		kfake.SeedTopics(r.settings.lanes, group+".rekey"))
+		kfake.SeedTopics(r.settings.lanes, r.settings.inputs...), kfake.SeedTopics(r.settings.outputs, output), kfake.SeedTopics(r.settings.dead, dead),
+		kfake.SeedTopics(r.settings.lanes, rekey))
 	if err != nil {
 		return consumertest.Report{}, fmt.Errorf("sim: kfake: %w", err)
 	}
@@ -152,6 +169,10 @@ func (r *run) whole(ctx context.Context) (consumertest.Report, error) {
 	}
 	defer client.Close()
 	r.admin = kadm.NewClient(client)
+	if r.checker, err = r.newChecker(ctx); err != nil {
+		return consumertest.Report{}, err
+	}
+	defer r.checker.Close()
 	defer r.engines.Wait()
 	defer r.abandon()
 	for range r.settings.members {
@@ -173,6 +194,8 @@ func (r *run) whole(ctx context.Context) (consumertest.Report, error) {
 func (r *run) load(ctx context.Context) (produced int, err error) {
 	defer r.errands.Wait()
 	generator := consumertest.NewGenerator(r.settings.events)
+	stopped := 0 // members that wait for the inputs to grow
+	changes := &r.settings.changes
 	for i, h := range r.settings.happenings {
 		if i == pieces/4 {
 			r.server.keep()
@@ -182,18 +205,51 @@ func (r *run) load(ctx context.Context) (produced int, err error) {
 				return produced, err
 			}
 		}
+		if changes.stopped && i == changes.grow-1 {
+			r.errands.Wait()
+			stopped = r.stopAll()
+		}
+		if err := r.change(ctx, i); err != nil {
+			return produced, err
+		}
+		if stopped > 0 {
+			h = nothing
+		}
 		if err := r.happen(h); err != nil {
 			return produced, err
 		}
 		n, err := consumertest.Produce(ctx, consumertest.ProduceOptions{
-			Brokers: r.addrs, Topic: input, Count: r.settings.records / pieces, PerSecond: 1500, Transactional: r.settings.transactionalInput,
+			Brokers: r.addrs, Topic: input, Further: r.settings.inputs[1:], Count: r.settings.records / pieces, PerSecond: 1500, Transactional: r.settings.transactionalInput,
 		}, generator)
 		if produced += n; err != nil {
 			return produced, err
 		}
+		if stopped > 0 && i < changes.grow {
+			continue
+		}
+		for ; stopped > 0; stopped-- {
+			if err := r.start(); err != nil {
+				return produced, err
+			}
+		}
 		r.catchUp(ctx)
 	}
 	return produced, nil
+}
+
+// change makes the changes of the layout that are due before a piece of the load.
+func (r *run) change(ctx context.Context, piece int) error {
+	c := &r.settings.changes
+	if c.repartition > 0 && piece == c.repartition {
+		r.errands.Go(r.repartition)
+	}
+	switch {
+	case c.grow > 0 && piece == c.grow:
+		return r.grow(ctx, c.by)
+	case c.again > 0 && piece == c.again:
+		return r.grow(ctx, 1)
+	}
+	return nil
 }
 
 // catchUp lets the members judge what there is before more comes, so that a run has many transactions, but does not wait
@@ -298,7 +354,19 @@ func (r *run) settle(ctx context.Context) error {
 	if err := last.stop(); err != nil {
 		return err
 	}
-	return consumertest.CheckCheckpoints(ctx, r.addrs, group, input, r.server, true)
+	var errs []error
+	for _, topic := range r.topics() {
+		errs = append(errs, consumertest.CheckCheckpoints(ctx, r.addrs, group, topic, r.server, true))
+	}
+	return errors.Join(errs...)
+}
+
+// topics are those that the lanes read, the topic of copies last.
+func (r *run) topics() []string {
+	if len(r.settings.inputs) == 1 && r.lanesNow() == 1 {
+		return r.settings.inputs // nothing can be in another partition
+	}
+	return append(slices.Clone(r.settings.inputs), rekey)
 }
 
 // drained waits until nothing of the input is left to judge, as long as something moves.
@@ -316,9 +384,9 @@ func (r *run) drained(ctx context.Context) error {
 
 // progress returns the sum of the committed offsets, and how much of the input is beyond them.
 func (r *run) progress(ctx context.Context) (committed, left int64, err error) {
-	for _, topic := range []string{input, group + ".rekey"} { // in this order: the second is fed from the first
+	for _, topic := range r.topics() { // in this order: the last is fed from the others
 		list := r.admin.ListCommittedOffsets
-		if topic != input {
+		if topic == rekey {
 			list = r.admin.ListEndOffsets // see consumertest.Lag
 		}
 		ends, err := list(ctx, topic)
@@ -331,9 +399,6 @@ func (r *run) progress(ctx context.Context) (committed, left int64, err error) {
 		offsets, err := r.admin.FetchOffsetsForTopics(ctx, group, topic)
 		if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
 			return 0, 0, err
-		}
-		if topic != input && r.settings.lanes == 1 {
-			break // it is not read
 		}
 		ends.Each(func(end kadm.ListedOffset) {
 			at, _ := offsets.Lookup(topic, end.Partition)
@@ -350,7 +415,7 @@ const pollEvery = 40 * time.Millisecond
 // owned waits until each lane has an owner.
 func (r *run) owned(ctx context.Context) error {
 	return r.until(ctx, func() (moved, done bool, err error) {
-		for lane := range r.settings.lanes {
+		for lane := range r.lanesNow() {
 			c, ok, err := r.server.Peek(ctx, lane)
 			if err != nil || !ok || c.Owner == "" {
 				return false, false, err
@@ -392,26 +457,35 @@ func (r *run) problems() string {
 		ready, problems := m.engine.Ready()
 		fmt.Fprintf(&b, "member %d, ready %t: %s\n", i, ready, problems)
 	}
-	for lane := range r.settings.lanes {
+	for lane := range r.lanes {
 		c, ok, err := r.server.Peek(context.Background(), lane)
 		fmt.Fprintf(&b, "lane %d: checkpoint %+v %t %v\n", lane, c, ok, err)
 	}
 	return b.String()
 }
 
+// newChecker begins to follow the inputs, before they change.
+func (r *run) newChecker(ctx context.Context) (*consumertest.Checker, error) {
+	o := consumertest.CheckOptions{
+		Brokers: r.addrs, Inputs: r.settings.inputs, Output: output, DeadLetters: dead, Minimal: r.settings.minimal,
+		AlertsOnly: r.settings.alertsOnly, Repeats: r.settings.guarantee == consumer.AtLeastOnce, Settle: 3 * time.Second,
+	}
+	if r.settings.changes.repartition > 0 {
+		o.Former = []string{r.settings.changes.partitioner[0].String()}
+		o.Partitioner = r.settings.changes.partitioner[1].String()
+	}
+	c, err := consumertest.NewChecker(ctx, o)
+	if err != nil {
+		return nil, fmt.Errorf("sim: the check itself: %w", err)
+	}
+	return c, nil
+}
+
 // check compares results, dead letters and states with the model.
 func (r *run) check(ctx context.Context, produced int) (consumertest.Report, error) {
-	c, err := consumertest.NewChecker(ctx, consumertest.CheckOptions{
-		Brokers: r.addrs, Inputs: []string{input}, Output: output, DeadLetters: dead, Minimal: r.settings.minimal,
-		AlertsOnly: r.settings.alertsOnly, Repeats: r.settings.guarantee == consumer.AtLeastOnce, Settle: 3 * time.Second,
-	})
-	if err != nil {
-		return consumertest.Report{}, fmt.Errorf("sim: the check itself: %w", err)
-	}
-	defer c.Close()
-	report, err := c.Finish(ctx)
+	report, err := r.checker.Finish(ctx)
 	if err == nil {
-		report, err = c.CheckStates(ctx, r.server, nil)
+		report, err = r.checker.CheckStates(ctx, r.server, nil)
 	}
 	if err != nil {
 		return report, fmt.Errorf("sim: the check itself: %w", err)
@@ -439,14 +513,7 @@ func (r *run) forget(ctx context.Context) error {
 	if err := r.drained(ctx); err != nil {
 		return err
 	}
-	r.mu.Lock()
-	members := append([]*member{}, r.members...)
-	r.mu.Unlock()
-	for _, m := range members {
-		if err := m.stop(); err != nil {
-			return err
-		}
-	}
+	r.stopAll()
 	image := r.server.Image()
 	for key := range image {
 		if strings.Contains(key, ":u:") {

@@ -54,7 +54,20 @@ func plan(seed uint64, exactlyOnce bool) []fault {
 			faults = append(faults, draw(rng, c))
 		}
 	}
-	return faults
+	return append(faults, swapFault(seed)...)
+}
+
+// swapFault draws what becomes of a change of the lineage, beside the table: a run has few of them.
+func swapFault(seed uint64) []fault {
+	rng := rand.New(rand.NewPCG(seed, 0x73776170))
+	if rng.IntN(2) == 0 {
+		return nil
+	}
+	f := fault{cell: cell{kind: storeSwap, action: pick(rng, lost, unheard, slow)}, nth: 1 + rng.IntN(2), times: 1}
+	if f.action == slow {
+		f.pause = time.Duration(1+rng.IntN(150)) * time.Millisecond
+	}
+	return []fault{f}
 }
 
 // often is about how many requests of a kind a run sees at least; a fault's number is drawn from 1 to it.

@@ -2,7 +2,9 @@ package sim
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"sync"
 	"time"
@@ -63,6 +65,8 @@ func storeKind(k state.OpKind) kind {
 		return storeRead
 	case state.OpWrite:
 		return storeWrite
+	case state.OpSwap:
+		return storeSwap
 	}
 	panic("sim: unknown operation " + k.String())
 }
@@ -94,7 +98,8 @@ func (v *server) back() {
 // handle is one member's way to the store.
 type handle struct {
 	state.Store
-	gate *gate
+	gate  *gate
+	plant plant
 }
 
 // gate lets calls through, holds them, or refuses them for good.
@@ -150,7 +155,7 @@ func (h *handle) Claim(ctx context.Context, number int32) (state.Lane, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &heldLane{lane, h.gate}, nil
+	return &heldLane{lane, h.gate, h.plant}, nil
 }
 
 // Peek implements state.Store.
@@ -166,7 +171,27 @@ func (h *handle) Written(ctx context.Context, number int32) (state.Checkpoint, b
 	if err := h.gate.pass(ctx); err != nil {
 		return state.Checkpoint{}, false, err
 	}
-	return h.Store.Written(ctx, number)
+	c, ok, err := h.Store.Written(ctx, number)
+	if h.plant.unsettled && err == nil {
+		return h.settledTooEarly(ctx, number)
+	}
+	return c, ok, err
+}
+
+// settledTooEarly is a planted fault: the answer for a lane that is settled, whether or not it is.
+func (h *handle) settledTooEarly(ctx context.Context, number int32) (state.Checkpoint, bool, error) {
+	c, _, err := h.Store.Peek(ctx, number)
+	if err != nil {
+		return c, false, err
+	}
+	text, err := h.Store.Lineage(ctx)
+	if err != nil {
+		return c, false, err
+	}
+	var lineage struct{ Present struct{ Number int64 } }
+	err = json.Unmarshal([]byte(text), &lineage)
+	c.Layout = fmt.Sprintf("settled.%d", lineage.Present.Number)
+	return c, true, err
 }
 
 // Lineage implements state.Store.
@@ -188,13 +213,17 @@ func (h *handle) SwapLineage(ctx context.Context, before, after string) (bool, e
 // heldLane is a lane behind its member's gate.
 type heldLane struct {
 	state.Lane
-	gate *gate
+	gate  *gate
+	plant plant
 }
 
 // Load implements state.Lane.
 func (l *heldLane) Load(ctx context.Context, takes state.Takes, users []int64, out []state.Stored) error {
 	if err := l.gate.pass(ctx); err != nil {
 		return err
+	}
+	if l.plant.disinherit {
+		takes.Inherits = nil
 	}
 	return l.Lane.Load(ctx, takes, users, out)
 }

@@ -16,6 +16,7 @@ const (
 	storeClaim kind = -1 - iota
 	storeRead
 	storeWrite
+	storeSwap
 )
 
 func (k kind) String() string {
@@ -26,6 +27,8 @@ func (k kind) String() string {
 		return "store read"
 	case storeWrite:
 		return "store write"
+	case storeSwap:
+		return "store swap"
 	}
 	return kmsg.NameForKey(int16(k))
 }
