@@ -101,6 +101,12 @@ func TestPlantedFaultsAreFound(t *testing.T) {
 			}
 			return r.Report.Lost
 		}},
+		// A change of the layout in the middle, and what must not become of it.
+		{"layout changed", func() plant { return plant{changes: &changes{grow: 4, by: 3, stopped: true}} }, nil},
+		{"nothing inherited", func() plant { return plant{changes: &changes{grow: 4, by: 3}, disinherit: true} }, func(r Result) int { return r.Report.Wrong }},
+		{"layout begun too early", func() plant { return plant{changes: &changes{grow: 4, by: 3, stopped: true}, unsettled: true} }, func(r Result) int {
+			return r.Report.Wrong + r.Report.Lost + r.Report.Twice + r.Report.Disorder
+		}},
 		{"states forgotten", func() plant { return plant{forget: true} }, func(r Result) int { return r.Report.Wrong }},
 	}
 	for _, p := range plants {
