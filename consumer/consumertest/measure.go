@@ -25,10 +25,12 @@ type Throughput struct {
 // PerSecond is the rate between a tenth of the events and all of them.
 func (t Throughput) PerSecond() float64 { return float64(t.Events) / t.Duration.Seconds() }
 
-// ThroughputOptions says what MeasureThroughput watches. All fields are required.
+// ThroughputOptions says what MeasureThroughput watches. Brokers, Group and Topic are required.
 type ThroughputOptions struct {
 	Brokers      []string
 	Group, Topic string
+	// Copies is the topic of what is forwarded ("": nothing is): the end is when the group has judged that too.
+	Copies string
 	// Mark, unless nil, is called when a tenth is committed and when all is: the moments that the rate is taken between.
 	Mark func(whole bool)
 }
@@ -74,6 +76,12 @@ func MeasureThroughput(ctx context.Context, o ThroughputOptions) (Throughput, er
 			if o.Mark != nil {
 				o.Mark(false)
 			}
+		}
+		if lag == 0 && o.Copies != "" {
+			if lag, err = lagOf(ctx, admin, admin.ListEndOffsets, o.Group, o.Copies); err != nil {
+				return t, err
+			}
+			now = time.Now()
 		}
 		if lag == 0 {
 			t.Duration, t.Whole = now.Sub(tenth), now.Sub(began)

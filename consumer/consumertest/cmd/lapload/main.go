@@ -62,6 +62,7 @@ func run(args []string) int {
 	flags.Float64Var(&o.events.Zipf, "zipf", 0, "exponent of the distribution of users, above 1; 0: uniform")
 	flags.Float64Var(&o.events.Bad, "bad", 0, "share of records that are no events")
 	flags.Float64Var(&o.events.Tombstones, "tombstones", 0, "share of tombstones")
+	flags.Float64Var(&o.events.Strays, "strays", 0, "share of events in another partition than their user's")
 	flags.Float64Var(&o.events.Headers, "headers", 0, "share of events with headers")
 	if len(args) == 0 || commands[args[0]] == nil {
 		fmt.Fprintln(os.Stderr, "usage: lapload topics|produce|measure|lag|latency|check [flags]; lapload check -h lists them")
@@ -120,7 +121,7 @@ func measure(ctx context.Context, o options) error {
 	}
 	var cpu [2]map[string]time.Duration
 	t, err := consumertest.MeasureThroughput(ctx, consumertest.ThroughputOptions{
-		Brokers: o.brokerList(), Group: o.group, Topic: o.input,
+		Brokers: o.brokerList(), Group: o.group, Topic: o.input, Copies: o.group + ".rekey",
 		Mark: func(whole bool) {
 			if whole {
 				cpu[1] = processes.cpu()
