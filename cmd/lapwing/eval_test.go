@@ -246,7 +246,7 @@ func TestEvalFailures(t *testing.T) {
 		{"missing rules", []string{"--rules", "missing.yaml"}, "missing.yaml"},
 		{"bad rules", []string{"--rules", writeFile(t, dir, "rules.yaml", "rules: 1\n")}, "rules.yaml:1:8: rules must be a list"},
 		{"missing configuration", []string{"--config", "missing.yaml"}, "missing.yaml"},
-		{"bad configuration", []string{"--config", "testdata/several.bad.yaml"}, "2 problems in the configuration\ntestdata/several.bad.yaml:3:10"},
+		{"bad configuration", []string{"--config", "testdata/several.bad.yaml"}, "3 problems in the configuration\ntestdata/several.bad.yaml:3:29"},
 		{"record time", []string{"--config", writeFile(t, dir, "record.yaml", "events: {time_from: record}\n")}, errRecordTime.Error()},
 		{"types without rules", []string{"--config", writeFile(t, dir, "types.yaml", "events: {types: [payin]}\n")}, "the built-in rules need the event types deposit, withdraw"},
 	} {
