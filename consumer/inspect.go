@@ -89,13 +89,16 @@ func Inspect(o Options, inputs []wire.Topic, text string) (*Inspection, error) {
 		}
 		i.known = true
 	}
+	if o.Decoder.Types == nil { // as New does
+		i.engine.options.Decoder.Types = o.Rules.Types()
+	}
 	e, partitions := i.engine, int32(1)
 	for _, t := range inputs {
 		e.sources = append(e.sources, source{topic: t.Name, id: t.ID})
 		partitions = max(partitions, t.Partitions)
 	}
 	slices.SortFunc(e.sources, func(a, b source) int { return cmp.Compare(a.topic, b.topic) })
-	e.layout = newLayout(e.sources, partitions, o.Partitioner, o.settingsText())
+	e.layout = newLayout(e.sources, partitions, o.Partitioner, e.options.settingsText())
 	if NeedsRekey(partitions, len(inputs)) {
 		e.sources = append(e.sources, source{topic: o.rekeyTopic(), rekey: true}) // its id is in no layout
 	}
@@ -125,6 +128,7 @@ func (i *Inspection) Change() Change {
 		return ChangeGoesOn
 	case changeAnew:
 		return ChangeAnew
+	case changeSettings:
 	}
 	return ChangeSettled
 }

@@ -95,7 +95,8 @@ func (t *tenure) replayAll(ctx context.Context) error {
 			}
 		}
 		if moving > 1 && t.plan.cause == "" && !t.plan.fresh {
-			return fmt.Errorf("%w: lane %d goes from %d to %d in one step", errOrder, t.lane, t.at, to)
+			return fmt.Errorf("%w: lane %d goes from %d to %d in one step; if Redis was restored to a copy from before the inputs grew or the partitioner was changed, delete the group's keys: the states are made anew from what is kept",
+				errOrder, t.lane, t.at, to)
 		}
 		for s := range t.at {
 			if err := t.replayTo(ctx, s, to[s]); err != nil || ctx.Err() != nil {

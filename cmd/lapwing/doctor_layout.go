@@ -78,7 +78,7 @@ func (d *doctor) inspect(lineage string) error {
 	}
 	o, err := d.config.engineOptions()
 	if err != nil {
-		return nil // the same
+		return nil //nolint:nilerr // the same
 	}
 	d.inspection, err = consumer.Inspect(o, inputs, lineage)
 	return err

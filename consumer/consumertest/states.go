@@ -138,7 +138,7 @@ func (o *ownedLane) tagged(user int64) bool {
 // "": in nothing.
 func (c *Checker) checkpointDifference(lineage *eras, got state.Checkpoint, found bool, partition int32, lanes []*lane) string {
 	if !found || got.Owner != "" {
-		return fmt.Sprintf("%s, partition %d: its checkpoint is %v %+v, nobody should own it", c.inputNames(), partition, found, got)
+		return fmt.Sprintf("%s/%d: its checkpoint is %v %+v, and nobody should own it", c.inputNames(), partition, found, got)
 	}
 	for _, l := range lanes {
 		if lineage == nil && len(c.o.Inputs) > 1 {

@@ -23,7 +23,7 @@ func TestSeeds(t *testing.T) {
 	}
 	fired := map[cell]int{}
 	happened := map[happening]int{}
-	events := 0
+	events, grown, stopped, repartitioned, several := 0, 0, 0, 0, 0
 	var longest time.Duration
 	RunAll(t.Context(), ciFirst, ciCount, 1, DefaultParallel, func(r Result) {
 		if r.Err != nil {
@@ -31,6 +31,17 @@ func TestSeeds(t *testing.T) {
 		}
 		events += r.Events
 		longest = max(longest, r.Took)
+		for _, c := range []struct {
+			had bool
+			n   *int
+		}{
+			{r.settings.changes.grow > 0, &grown}, {r.settings.changes.stopped, &stopped},
+			{r.settings.changes.repartition > 0, &repartitioned}, {len(r.settings.inputs) > 1, &several},
+		} {
+			if c.had {
+				*c.n++
+			}
+		}
 		for c, n := range r.fired {
 			fired[c] += n
 		}
@@ -39,6 +50,9 @@ func TestSeeds(t *testing.T) {
 		}
 	})
 	t.Logf("%d events, the longest run took %v", events, longest)
+	if grown == 0 || stopped == 0 || repartitioned == 0 || several == 0 {
+		t.Errorf("%d seeds grew, %d of them stopped, %d changed the partitioner, %d had several inputs", grown, stopped, repartitioned, several)
+	}
 	for _, c := range table() {
 		if fired[c] == 0 {
 			t.Errorf("no seed met: %v", c)
