@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/lapwing/lapwing/consumer/backoff"
-	"github.com/lapwing/lapwing/consumer/wire"
 	"github.com/lapwing/lapwing/state"
 )
 
@@ -39,12 +38,7 @@ const (
 
 // changingFrom says what kind of change it is to go from an era to the engine's layout.
 func (e *Engine) changingFrom(of *era) changing {
-	var inputs []source
-	for _, s := range e.sources {
-		if !s.rekey {
-			inputs = append(inputs, s)
-		}
-	}
+	inputs := e.inputs()
 	same := 0
 	for _, former := range of.Sources {
 		i := slices.IndexFunc(inputs, func(s source) bool { return s.topic == former.Topic })
@@ -115,17 +109,10 @@ func (g *generation) checkUnknown(ctx context.Context) error {
 	if e.options.OnReset == OffsetResetRebuild {
 		return nil
 	}
-	lanes := make([]int32, e.layout.partitions)
-	for i := range lanes {
-		lanes[i] = int32(i)
-	}
 	for _, s := range e.sources {
-		var offsets map[int32]wire.Committed
-		if err := e.call(ctx, func(ctx context.Context) (err error) {
-			offsets, err = e.options.Client.StableOffsets(ctx, g.member.Group, s.topic, lanes)
+		offsets, err := g.offsetsOfAll(ctx, s.topic)
+		if err != nil {
 			return err
-		}); err != nil {
-			return fmt.Errorf("offsets of all lanes: %w", err)
 		}
 		for lane, c := range offsets {
 			if m, ours := parseCommitMetadata(c.Metadata); ours && m.topic == s.identity() && m.layout.settings != e.layout.settings {

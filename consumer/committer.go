@@ -192,7 +192,8 @@ func (c *committer) offsets(loads []load) []wire.TopicOffsets {
 		moved := make(map[int32]wire.OffsetMeta, len(loads))
 		for _, l := range loads {
 			p := l.parcel
-			m := mark{layout: l.tenure.layout, topic: s.identity(), offset: p.ends[i], at: p.ends[i]}
+			m := l.tenure.marks[i]
+			m.offset, m.at = p.ends[i], p.ends[i]
 			if s.rekey {
 				m.offset = max(m.at, p.quiet)
 			}

@@ -90,22 +90,23 @@ func (e *Engine) identify() {
 
 // sourceTopics are the topics that the group is subscribed to. The broker lets the offsets of others expire.
 func (e *Engine) sourceTopics() []string {
-	var names []string
-	for _, s := range e.sources {
+	return topicsOf(e.sources)
+}
+
+func topicsOf(sources []source) (names []string) {
+	for _, s := range sources {
 		names = append(names, s.topic)
 	}
 	return names
 }
 
-// inputTopics are the topics that the lanes read, but for the rekey topic.
-func (e *Engine) inputTopics() []string {
-	var names []string
-	for _, s := range e.sources {
-		if !s.rekey {
-			names = append(names, s.topic)
-		}
+// inputs are the sources but for the rekey topic, which is the last.
+func (e *Engine) inputs() []source {
+	n := len(e.sources)
+	if n > 0 && e.sources[n-1].rekey {
+		n--
 	}
-	return names
+	return e.sources[:n:n]
 }
 
 // Ready reports whether the engine works, and otherwise, a line each, what it waits for. Safe for concurrent use.

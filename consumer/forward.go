@@ -61,7 +61,7 @@ func (t *tenure) forward(r *record, now time.Time) {
 	m.headers = append(m.headers,
 		wire.Header{Key: contract.HeaderSource, Value: contract.AppendSource(nil, t.sourceOf(r))},
 		wire.Header{Key: contract.HeaderTimestamp, Value: strconv.AppendInt(nil, x.timeMillis, 10)},
-		wire.Header{Key: headerLayout, Value: []byte(t.layout.String())})
+		wire.Header{Key: headerLayout, Value: []byte(t.under)})
 	if x.headersCut == 0 && t.open.addCopy(x.lane, limit, limit.single(), &m) {
 		t.open.counts.forwarded++
 		return
@@ -88,7 +88,7 @@ func (t *tenure) addBoundary(p *parcel) {
 		b := boundary{from: p.starts, segments: p.segments}
 		limit := &t.engine.limits.rekey
 		p.addCopy(t.lane, limit, boundaryBytesMax, &message{
-			timeMillis: time.Now().UnixMilli(), value: b.append(nil), headers: []wire.Header{{Key: headerBoundary, Value: []byte(t.layout.String())}},
+			timeMillis: time.Now().UnixMilli(), value: b.append(nil), headers: []wire.Header{{Key: headerBoundary, Value: []byte(t.under)}},
 		})
 	}
 	t.lastSource = p.segments[len(p.segments)-1].source

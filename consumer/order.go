@@ -30,7 +30,7 @@ func (t *tenure) readOrder(ctx context.Context) error {
 		found = found[:0]
 		call, cancel := context.WithTimeout(ctx, t.engine.options.FetchWaitMax+t.engine.options.RequestTimeout)
 		next, err := fetcher.Fetch(call, offset, func(rec *wire.Record) error {
-			if b, under, ok := asBoundary(rec); ok && under == t.layout.String() && len(b.from) == len(t.readers) {
+			if b, under, ok := asBoundary(rec); ok && under == t.under && len(b.from) == len(t.readers) {
 				found = append(found, b)
 			}
 			return nil

@@ -404,17 +404,9 @@ func (g *generation) startPosition(ctx context.Context, f finding, p *plan) erro
 
 // grown reports whether the group has judged the topic while it did not have this partition.
 func (g *generation) grown(ctx context.Context, f finding) (bool, error) {
-	e := g.engine
-	lanes := make([]int32, e.layout.partitions)
-	for i := range lanes {
-		lanes[i] = int32(i)
-	}
-	var offsets map[int32]wire.Committed
-	if err := e.call(ctx, func(ctx context.Context) (err error) {
-		offsets, err = e.options.Client.StableOffsets(ctx, g.member.Group, f.topic, lanes)
-		return err
-	}); err != nil {
-		return false, fmt.Errorf("offsets of all lanes: %w", err)
+	offsets, err := g.offsetsOfAll(ctx, f.topic)
+	if err != nil {
+		return false, err
 	}
 	var unstable error
 	for _, c := range offsets {
@@ -424,6 +416,22 @@ func (g *generation) grown(ctx context.Context, f finding) (bool, error) {
 		unstable = errors.Join(unstable, c.Err)
 	}
 	return false, unstable
+}
+
+// offsetsOfAll returns what the group has committed of a topic, by partition; each has its own error.
+func (g *generation) offsetsOfAll(ctx context.Context, topic string) (offsets map[int32]wire.Committed, err error) {
+	e := g.engine
+	lanes := make([]int32, e.layout.partitions)
+	for i := range lanes {
+		lanes[i] = int32(i)
+	}
+	if err := e.call(ctx, func(ctx context.Context) (err error) {
+		offsets, err = e.options.Client.StableOffsets(ctx, g.member.Group, topic, lanes)
+		return err
+	}); err != nil {
+		return nil, fmt.Errorf("offsets of all lanes: %w", err)
+	}
+	return offsets, nil
 }
 
 // call runs one request with its deadline.

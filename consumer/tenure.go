@@ -19,6 +19,8 @@ type tenure struct {
 	engine  *Engine
 	lane    int32
 	layout  layout // that the lane is judged under
+	under   string // the layout's text
+	marks   []mark // by source, of each offset commit, but for the offsets
 	era     *era
 	takes   state.Takes
 	leaves  settling // that it has to reach under a former layout, judged up to until
@@ -79,7 +81,7 @@ type scratch struct {
 
 func newTenure(e *Engine, c claimedLane, wake func(), p lanePlan, base state.Checkpoint) *tenure {
 	t := &tenure{
-		engine: e, lane: c.number, layout: c.layout, era: &c.lineage.Present, wake: wake, fence: c.fence, plan: p, base: base,
+		engine: e, lane: c.number, layout: c.layout, under: c.layout.String(), era: &c.lineage.Present, wake: wake, fence: c.fence, plan: p, base: base,
 		takes:   state.Takes{Incarnation: base.Incarnation, Inherits: c.lineage.inherits(c.number, base.Incarnation)},
 		arrived: make(chan struct{}, 1), order: make(chan boundary, 64), pending: make([]*chunk, len(e.sources)),
 		cache: newCache(p.replayFrom), position: p.replayFrom,
@@ -92,6 +94,7 @@ func newTenure(e *Engine, c claimedLane, wake func(), p lanePlan, base state.Che
 	for i, s := range p.sources {
 		r := newReader(e, c.layout, c.number, i, t.arrived)
 		r.stage = &t.progress.readers[i]
+		t.marks = append(t.marks, mark{layout: c.layout, topic: r.source.identity()})
 		t.readers = append(t.readers, r)
 		t.at = append(t.at, s.replayFrom)
 		t.judgeFroms = append(t.judgeFroms, s.judgeFrom)

@@ -215,7 +215,7 @@ func (e *Engine) sameInput(ctx context.Context, since time.Time) error {
 
 // checkInput makes sure that the input topics are still those that the layout names.
 func (e *Engine) checkInput(ctx context.Context) error {
-	topics, err := e.options.Client.Topics(ctx, e.inputTopics()...)
+	topics, err := e.options.Client.Topics(ctx, topicsOf(e.inputs())...)
 	if err != nil {
 		return err
 	}
