@@ -19,34 +19,8 @@ func BenchmarkChecker(b *testing.B) {
 	c := offlineChecker(o, lanes)
 	g := NewGenerator(EventOptions{Seed: 1, Users: users})
 	place := placer{topic: testInput, partitions: lanes, byKey: newKeyPartitioner()}
-	var next [lanes]int64
-	var used time.Duration
 	records := make([]*kgo.Record, 0, batch)
-	for made := 0; made < b.N; {
-		for records = records[:0]; len(records) < batch && made < b.N; made++ {
-			r := place.record(g.Next())
-			r.Offset = next[r.Partition]
-			next[r.Partition]++
-			records = append(records, r)
-		}
-		used += cpuTime(func() {
-			for _, r := range records {
-				if err := c.x.add(r); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
-	used += cpuTime(func() {
-		if err := c.sortUsers(); err != nil {
-			b.Fatal(err)
-		}
-		for _, l := range c.x.lanes {
-			if _, err := c.judge(l); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
+	used := takeAndJudge(b, c, lanes, batch, func(int) *kgo.Record { return place.record(g.Next()) })
 	var peak uint64
 	records = records[:0]
 	compare := func() {
@@ -79,29 +53,19 @@ func BenchmarkChecker(b *testing.B) {
 	runtime.KeepAlive(c)
 }
 
-// BenchmarkCheckerForwarded is BenchmarkChecker with every record in another partition than its user's: the pasts of all
-// users are kept for the whole check, which "kept" holds.
-func BenchmarkCheckerForwarded(b *testing.B) {
-	const lanes, users, batch = 6, 100_000, 10_000
-	c := offlineChecker(CheckOptions{Inputs: []string{testInput}, Output: testOutput, DeadLetters: testDead}, lanes)
-	g := NewGenerator(EventOptions{Seed: 1, Users: users})
-	to := placer{topic: testInput, partitions: lanes, byKey: newKeyPartitioner()}
-	var next [lanes]int64
-	type at struct {
-		partition int32
-		offset    int64
-	}
-	var order []at
-	var used time.Duration
+// takeAndJudge has the checker take b.N records, which next makes and each of seen is told, and judge them. It returns the CPU
+// time of the checker's part.
+func takeAndJudge(b *testing.B, c *Checker, lanes, batch int, next func(made int) *kgo.Record, seen ...func(*kgo.Record)) (used time.Duration) {
+	offsets := make([]int64, lanes)
 	records := make([]*kgo.Record, 0, batch)
 	for made := 0; made < b.N; {
 		for records = records[:0]; len(records) < batch && made < b.N; made++ {
-			in := g.Next()
-			in.Shift = 1 + made%(lanes-1)
-			r := to.record(in)
-			r.Offset = next[r.Partition]
-			next[r.Partition]++
-			order = append(order, at{r.Partition, r.Offset})
+			r := next(made)
+			r.Offset = offsets[r.Partition]
+			offsets[r.Partition]++
+			for _, tell := range seen {
+				tell(r)
+			}
 			records = append(records, r)
 		}
 		used += cpuTime(func() {
@@ -122,6 +86,27 @@ func BenchmarkCheckerForwarded(b *testing.B) {
 			}
 		}
 	})
+	return used
+}
+
+// BenchmarkCheckerForwarded is BenchmarkChecker with every record in another partition than its user's: the pasts of all
+// users are kept for the whole check, which "kept" holds.
+func BenchmarkCheckerForwarded(b *testing.B) {
+	const lanes, users, batch = 6, 100_000, 10_000
+	c := offlineChecker(CheckOptions{Inputs: []string{testInput}, Output: testOutput, DeadLetters: testDead}, lanes)
+	g := NewGenerator(EventOptions{Seed: 1, Users: users})
+	to := placer{topic: testInput, partitions: lanes, byKey: newKeyPartitioner()}
+	type at struct {
+		partition int32
+		offset    int64
+	}
+	var order []at
+	records := make([]*kgo.Record, 0, batch)
+	used := takeAndJudge(b, c, lanes, batch, func(made int) *kgo.Record {
+		in := g.Next()
+		in.Shift = 1 + made%(lanes-1)
+		return to.record(in)
+	}, func(r *kgo.Record) { order = append(order, at{r.Partition, r.Offset}) })
 	pasts := map[int64]*history{}
 	for from := range slices.Chunk(order, batch) {
 		records = records[:0]
