@@ -78,6 +78,21 @@ func lineageOf(t *testing.T, store state.Store) lineage {
 	return lin
 }
 
+// waitGrown waits until the engines have noticed that their input has so many partitions, and returns the lineage: what was sent
+// after the growth may all be in old partitions still, since brokers tell of new ones at different times.
+func waitGrown(t *testing.T, store state.Store, partitions int32) lineage {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		lin := lineageOf(t, store)
+		if lin.Present.layout().partitions == partitions {
+			return lin
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not noticed: lineage %s", lin)
+		}
+	}
+}
+
 // TestTopicGrown grows the input between two runs: the users who move to new partitions keep their states, a replay that was
 // left is done as before, and the next start has nothing more to change.
 func TestTopicGrown(t *testing.T) { onEachKafka(t, 2, testTopicGrown) }
@@ -126,11 +141,11 @@ func testTopicGrownWhileRunning(t *testing.T, b *bench) {
 	b.send(withdrawals(3)...)
 	b.read(b.output, 3*streakUsers)
 	b.wantStreaks(3)
-	waitReady(t, e)
-	waitReady(t, other)
-	if lin := lineageOf(t, store); len(lin.Former) != 1 || lin.Present.layout().partitions != 6 {
+	if lin := waitGrown(t, store, 6); len(lin.Former) != 1 {
 		t.Errorf("lineage %s", lin)
 	}
+	waitReady(t, e)
+	waitReady(t, other)
 	b.send(withdrawals(4)...)
 	b.wantStreaks(4)
 }

@@ -10,10 +10,18 @@ import (
 // moment (CONCURRENT_TRANSACTIONS is routine right after EndTxn, and a first
 // wait of 20 ms cost two to four times the throughput), 20, 40 .. 250 ms when a
 // broker could not be reached.
-type backoff struct{ answered, unreached time.Duration }
+type backoff struct {
+	answered, unreached time.Duration
+	cause               error // Of the last attempt that had its time.
+}
 
-// wait returns an error that wraps cause when ctx ends first.
+// wait returns an error that wraps a cause when ctx ends first: the last one that
+// says more than that no time was left for another attempt.
 func (b *backoff) wait(ctx context.Context, cause error) error {
+	deadline, bounded := ctx.Deadline()
+	if timeUp := ctx.Err() != nil || bounded && time.Until(deadline) <= 0; !timeUp || isCode(cause) || b.cause == nil {
+		b.cause = cause
+	}
 	var d time.Duration
 	if isCode(cause) {
 		b.answered = min(max(2*b.answered, time.Millisecond), 20*time.Millisecond)
@@ -28,7 +36,7 @@ func (b *backoff) wait(ctx context.Context, cause error) error {
 	case <-timer.C:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("%w (gave up: %w)", cause, ctx.Err())
+		return fmt.Errorf("%w (gave up: %w)", b.cause, ctx.Err())
 	}
 }
 
