@@ -188,11 +188,14 @@ func round(d time.Duration) string {
 	return shortDuration(d.Round(time.Second))
 }
 
-// span is a long duration, in days where there are some.
+// span is a long duration: in whole days from two on, in whole minutes from an hour on.
 func span(d time.Duration) string {
 	const day = 24 * time.Hour
 	if d >= 2*day {
 		return plural(int64(d/day), "day")
+	}
+	if d >= time.Hour {
+		d = d.Truncate(time.Minute)
 	}
 	return round(d)
 }

@@ -133,7 +133,7 @@ func TestDoctorNumbers(t *testing.T) {
 	for got, want := range map[string]string{
 		share(0, 10): "0 %", share(10, 10): "100 %", share(1, 3): "33.3 %", share(1, 5000): "below 0.1 %", share(9999, 10000): "99.9 %", share(0, 0): "0 %",
 		plural(1, "record"): "1 record", plural(0, "record"): "0 records", plural(1234567, "record"): "1,234,567 records", grouped(-1234): "-1,234", grouped(999): "999",
-		span(49 * time.Hour): "2 days", span(36 * time.Hour): "36h", span(90 * time.Minute): "1h30m", round(1234567 * time.Nanosecond): "1.2ms",
+		span(49 * time.Hour): "2 days", span(36 * time.Hour): "36h", span(90 * time.Minute): "1h30m", span(5*time.Hour + 59*time.Second): "5h", round(1234567 * time.Nanosecond): "1.2ms",
 		partitionList([]int32{3}): "partition 3", partitionList([]int32{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}): "partitions 0, 1, 2, 3, 4, 5, 6, 7 and 2 more",
 	} {
 		if got != want {
