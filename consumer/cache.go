@@ -1,97 +1,279 @@
 package consumer
 
-import "github.com/lapwing/lapwing/rules"
+import (
+	"fmt"
+	"math/rand/v2"
 
-// entry is one user's state in memory.
+	"github.com/lapwing/lapwing/rules"
+	"github.com/lapwing/lapwing/state"
+)
+
+// entry is one user's state in memory: two cache lines without a pointer, so that an event waits for memory once, and
+// the garbage collector does not look into it.
 type entry struct {
-	user  int64
-	tag   int64 // the state includes the events of this lane below this offset
-	state rules.UserState
+	user int64
+	tag  int64 // the state includes the events of this lane below this offset
 
 	// changed is the offset after the last event that this tenure applied, 0 when it only loaded the state.
-	// Invariant: from the cold to the hot end of the list, changed never falls.
-	changed    int64
-	prev, next *entry
+	changed int64
+
+	index  uint32 // of this entry in its cache
+	live   bool   // a user has it
+	size   uint8  // of encoded, 0 for a new user; or sizeLarge
+	packed [packedMax]byte // the state as state.Codec writes it
 }
 
-// cache holds the states of a lane's users, least recently changed first. One goroutine at a time.
+const (
+	packedMax   = 98  // fills the entry's two cache lines
+	sizeLarge   = 255 // the state is in cache.large
+	pageEntries = 256
+	evictWindow = 16
+)
+
+// encoded is the state of an entry that is not large.
+func (e *entry) encoded() []byte { return e.packed[:e.size] }
+
+// cache holds the states of a lane's users. One goroutine at a time.
 //
-// Every event changes its user's state, so the order of use is the order of the offsets: the entries changed since an
-// offset are the hot end of the list, and if the coldest entry may not leave, none may. A loaded entry enters at the
-// cold end and moves with its first event.
+// Nearly all states are small and are kept encoded, within their entries: decoding one and encoding it anew costs less
+// than the cache misses and the garbage collection of a state made of several objects. The few that do not fit stay
+// decoded, so that an event of a hot user with thousands of buckets changes only what it has to.
+//
+// A hand goes round and looks at evictWindow entries at a time: of those whose last change the store has, the least
+// recently changed leaves. It comes close to the least recently used of all, without a list in which each event would
+// change the neighbours of its user's entry.
 type cache struct {
-	entries map[int64]*entry
-	root    entry // root.next is the coldest, root.prev the hottest entry
+	codec state.Codec
+	pages []*[pageEntries]entry // entries never move
+	free  []uint32              // entries without a user
+	made  uint32                // entries that were ever in use: the first of pages
+	index userIndex
+	large map[int64]*rules.UserState // by user
 
-	flushing int64 // every change below it is in a snapshot
-	flushed  int64 // every change below it is acknowledged by the store
-	dirty    int   // entries with changed > flushing
+	scratch rules.UserState // the state that open returns
+	buffer  []byte
+
+	hand   uint32
+	barren int64 // no entry could leave as long as flushed is this; -1: not known
+
+	flushing int64    // every change below it is in a snapshot
+	flushed  int64    // every change below it is acknowledged by the store
+	dirty    []uint32 // entries with changed > flushing
 }
 
-func newCache(flushed int64) *cache {
-	c := &cache{entries: make(map[int64]*entry), flushing: flushed, flushed: flushed}
-	c.root.prev, c.root.next = &c.root, &c.root
-	return c
+func newCache(types *rules.Types, flushed int64) *cache {
+	return &cache{codec: state.NewCodec(types), index: newUserIndex(), large: make(map[int64]*rules.UserState), barren: -1, flushing: flushed, flushed: flushed}
 }
 
-func (c *cache) len() int { return len(c.entries) }
+func (c *cache) len() int { return c.index.n }
 
-func (c *cache) get(user int64) *entry { return c.entries[user] }
+func (c *cache) at(i uint32) *entry { return &c.pages[i/pageEntries][i%pageEntries] }
 
-// insert adds a user whose state the store holds as of tag (0 for a new user).
-func (c *cache) insert(user, tag int64, st rules.UserState) *entry {
-	e := &entry{user: user, tag: tag, state: st}
-	c.entries[user] = e
-	c.link(e, &c.root)
+// get returns the user's entry, or nil.
+func (c *cache) get(user int64) *entry {
+	u := &c.index
+	fragment := u.fragment(user)
+	for i := u.home(fragment); ; i = u.next(i) {
+		slot := u.slots[i]
+		if slot == 0 {
+			return nil
+		}
+		if uint32(slot>>32) == fragment {
+			if e := c.at(uint32(slot) - 1); e.user == user {
+				return e
+			}
+		}
+	}
+}
+
+// insert adds a user who is not there, with the state of a new one.
+func (c *cache) insert(user int64) *entry {
+	var i uint32
+	if n := len(c.free); n > 0 {
+		i, c.free = c.free[n-1], c.free[:n-1]
+	} else {
+		if i = c.made; i%pageEntries == 0 {
+			c.pages = append(c.pages, new([pageEntries]entry))
+		}
+		c.made++
+	}
+	e := c.at(i)
+	e.user, e.tag, e.changed, e.index, e.live, e.size = user, 0, 0, i, true, 0
+	c.index.add(user, i)
 	return e
+}
+
+// fill gives an entry the state that the store holds as of tag.
+func (c *cache) fill(e *entry, tag int64, st *rules.UserState) {
+	e.tag = tag
+	c.close(e, st)
+}
+
+// open returns the entry's state, to be changed until close is called with it. It is valid until another is opened.
+func (c *cache) open(e *entry) *rules.UserState {
+	if e.size == sizeLarge {
+		return c.large[e.user]
+	}
+	st := &c.scratch
+	if e.size == 0 {
+		st.RunType, st.RunLength, st.Types = 0, 0, st.Types[:0]
+		return st
+	}
+	if err := c.codec.DecodeState(e.encoded(), st); err != nil {
+		panic(fmt.Sprintf("consumer: user %d: the state in memory: %v", e.user, err)) // close has just written it
+	}
+	return st
+}
+
+// close keeps the state that open returned. One that has outgrown its entry is large until a snapshot finds it small.
+func (c *cache) close(e *entry, st *rules.UserState) {
+	if e.size == sizeLarge {
+		return
+	}
+	c.buffer = c.codec.AppendState(c.buffer[:0], st)
+	if len(c.buffer) > packedMax {
+		clone := st.Clone()
+		c.large[e.user], e.size = &clone, sizeLarge
+		return
+	}
+	e.size = uint8(copy(e.packed[:], c.buffer))
 }
 
 // touch notes that the event at the offset has changed e.
 func (c *cache) touch(e *entry, offset int64) {
 	if e.changed <= c.flushing {
-		c.dirty++
+		c.dirty = append(c.dirty, e.index)
 	}
 	e.tag, e.changed = offset+1, offset+1
-	if c.root.prev != e {
-		c.unlink(e)
-		c.link(e, c.root.prev)
-	}
 }
 
-// snapshot calls add for each entry changed since the last snapshot and marks all changes below offset as being
-// flushed. Entries changed at or after the offset must not exist.
-func (c *cache) snapshot(offset int64, add func(*entry)) {
-	for e := c.root.prev; e != &c.root && e.changed > c.flushing; e = e.prev {
-		add(e)
+// snapshot calls add for each entry changed since the last snapshot, with its encoded state, and marks all changes below
+// offset as being flushed. Entries changed at or after the offset must not exist.
+func (c *cache) snapshot(offset int64, add func(e *entry, encoded []byte)) {
+	for _, i := range c.dirty {
+		e := c.at(i)
+		if e.size != sizeLarge {
+			add(e, e.encoded())
+			continue
+		}
+		c.buffer = c.codec.AppendState(c.buffer[:0], c.large[e.user])
+		add(e, c.buffer)
+		if len(c.buffer) <= packedMax/2 { // half: one at the edge must not go back and forth
+			e.size = uint8(copy(e.packed[:], c.buffer))
+			delete(c.large, e.user)
+		}
 	}
-	c.flushing, c.dirty = max(c.flushing, offset), 0
+	c.dirty = c.dirty[:0]
+	c.flushing = max(c.flushing, offset)
 }
 
 // acknowledge notes that the store has taken the snapshot of the offset.
 func (c *cache) acknowledge(offset int64) { c.flushed = max(c.flushed, offset) }
 
-// evict removes the coldest entries beyond max whose last change the store has.
-//
-// An entry that has left points to no other. Otherwise this would happen: somebody still holds an old entry (the room of
-// a chunk beyond its last record is enough); it points to the one that was hotter, which leaves next and points to the
-// one after it; so every entry that ever left since stays in memory.
+// evict removes entries beyond max whose last change the store has. Nobody may hold an entry meanwhile.
 func (c *cache) evict(max int) {
-	for len(c.entries) > max {
-		e := c.root.next
-		if e.changed > c.flushed {
-			return // and so are all hotter ones
+	if c.len() <= max || c.barren == c.flushed {
+		return
+	}
+	for idle := uint32(0); c.len() > max; {
+		if e := c.oldest(); e != nil {
+			c.remove(e)
+			idle = 0
+		} else if idle += evictWindow; idle >= c.made {
+			c.barren = c.flushed
+			return
 		}
-		c.unlink(e)
-		e.prev, e.next = nil, nil
-		delete(c.entries, e.user)
 	}
 }
 
-func (c *cache) link(e, after *entry) {
-	e.prev, e.next = after, after.next
-	after.next.prev, after.next = e, e
+// oldest moves the hand on and returns which of the entries that it passed may leave first, or nil.
+func (c *cache) oldest() *entry {
+	var oldest *entry
+	for range min(evictWindow, c.made) {
+		if c.hand++; c.hand >= c.made {
+			c.hand = 0
+		}
+		if e := c.at(c.hand); e.live && e.changed <= c.flushed && (oldest == nil || e.changed < oldest.changed) {
+			oldest = e
+		}
+	}
+	return oldest
 }
 
-func (c *cache) unlink(e *entry) {
-	e.prev.next, e.next.prev = e.next, e.prev
+func (c *cache) remove(e *entry) {
+	if e.size == sizeLarge {
+		delete(c.large, e.user)
+	}
+	c.index.remove(e.user, e.index)
+	e.live = false
+	c.free = append(c.free, e.index)
+}
+
+// userIndex finds the entries of users: a hash table with linear probing. A slot has 32 bits of the user's hash, whose
+// upper ones say where it belongs, and the number of the entry plus 1. So a look-up waits for memory once before the
+// entry itself, and neither growth nor removal needs the entries.
+//
+// The hash is a multiplication by a random odd number: whoever chooses user ids cannot choose which ones collide.
+type userIndex struct {
+	slots []uint64 // a power of two
+	shift uint8    // 32 - log2(len(slots))
+	n     int
+	seed  uint64
+}
+
+const userIndexBits = 8 // of a new index
+
+func newUserIndex() userIndex {
+	return userIndex{slots: make([]uint64, 1<<userIndexBits), shift: 32 - userIndexBits, seed: rand.Uint64() | 1}
+}
+
+func (u *userIndex) fragment(user int64) uint32 { return uint32(uint64(user) * u.seed >> 32) }
+
+func (u *userIndex) home(fragment uint32) uint32 { return fragment >> u.shift }
+
+func (u *userIndex) next(i uint32) uint32 { return (i + 1) & uint32(len(u.slots)-1) }
+
+func (u *userIndex) add(user int64, entry uint32) {
+	if u.n*2 >= len(u.slots) {
+		u.grow()
+	}
+	u.place(uint64(u.fragment(user))<<32 | uint64(entry+1))
+	u.n++
+}
+
+func (u *userIndex) place(slot uint64) {
+	i := u.home(uint32(slot >> 32))
+	for u.slots[i] != 0 {
+		i = u.next(i)
+	}
+	u.slots[i] = slot
+}
+
+func (u *userIndex) grow() {
+	old := u.slots
+	u.slots = make([]uint64, 2*len(old))
+	u.shift--
+	for _, slot := range old {
+		if slot != 0 {
+			u.place(slot)
+		}
+	}
+}
+
+// remove takes the user's slot out, and moves back those after it that stand further on than where they belong.
+func (u *userIndex) remove(user int64, entry uint32) {
+	i := u.home(u.fragment(user))
+	for uint32(u.slots[i]) != entry+1 {
+		i = u.next(i)
+	}
+	u.n--
+	for j := u.next(i); u.slots[j] != 0; j = u.next(j) {
+		// The slot at j may stand at i if that is not before its home: distances count round the table.
+		mask := uint32(len(u.slots) - 1)
+		if home := u.home(uint32(u.slots[j] >> 32)); (j-home)&mask >= (j-i)&mask {
+			u.slots[i] = u.slots[j]
+			i = j
+		}
+	}
+	u.slots[i] = 0
 }

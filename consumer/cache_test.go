@@ -1,11 +1,10 @@
 package consumer
 
 import (
+	"fmt"
 	"maps"
 	"math/rand/v2"
-	"runtime"
 	"testing"
-	"weak"
 
 	"github.com/lapwing/lapwing/rules"
 )
@@ -16,7 +15,7 @@ func TestCacheModel(t *testing.T) {
 	for seed := range uint64(200) {
 		rng := rand.New(rand.NewPCG(seed, 0))
 		const limit = 8
-		c := newCache(0)
+		c := newCache(rules.DefaultTypes(), 0)
 		changed := map[int64]int64{} // user -> offset after its last change
 		var offset, snapped, acked int64
 		for range 500 {
@@ -28,7 +27,7 @@ func TestCacheModel(t *testing.T) {
 					if changed[user] > acked {
 						t.Fatalf("seed %d: user %d left with a change at %d, acknowledged %d", seed, user, changed[user], acked)
 					}
-					e = c.insert(user, 0, rules.UserState{})
+					e = c.insert(user)
 				}
 				c.touch(e, offset)
 				offset++
@@ -41,11 +40,11 @@ func TestCacheModel(t *testing.T) {
 						want[user] = at
 					}
 				}
-				if c.dirty != len(want) {
-					t.Fatalf("seed %d: %d dirty, want %d", seed, c.dirty, len(want))
+				if len(c.dirty) != len(want) {
+					t.Fatalf("seed %d: %d dirty, want %d", seed, len(c.dirty), len(want))
 				}
 				got := map[int64]int64{}
-				c.snapshot(offset, func(e *entry) { got[e.user] = e.tag })
+				c.snapshot(offset, func(e *entry, _ []byte) { got[e.user] = e.tag })
 				if !maps.Equal(got, want) {
 					t.Fatalf("seed %d: snapshot %v, want %v", seed, got, want)
 				}
@@ -70,12 +69,12 @@ func TestCacheModel(t *testing.T) {
 
 // TestCacheLoadedOnly checks that a user who was loaded and not changed is neither dirty nor in the way.
 func TestCacheLoadedOnly(t *testing.T) {
-	c := newCache(10)
-	c.insert(1, 50, rules.UserState{})
-	c.touch(c.insert(2, 0, rules.UserState{}), 11)
-	c.insert(3, 60, rules.UserState{})
+	c := newCache(rules.DefaultTypes(), 10)
+	c.fill(c.insert(1), 50, new(rules.UserState))
+	c.touch(c.insert(2), 11)
+	c.fill(c.insert(3), 60, new(rules.UserState))
 	n := 0
-	c.snapshot(12, func(e *entry) {
+	c.snapshot(12, func(e *entry, _ []byte) {
 		if e.user != 2 {
 			t.Errorf("user %d in the snapshot", e.user)
 		}
@@ -90,35 +89,114 @@ func TestCacheLoadedOnly(t *testing.T) {
 	}
 }
 
-// TestEvictedEntriesAreFreed holds one entry that has left, as the unused room of a chunk may: no other entry stays in
-// memory for its sake.
-func TestEvictedEntriesAreFreed(t *testing.T) {
-	c := newCache(0)
-	const users, kept = 1000, 10
-	held := c.insert(0, 0, rules.UserState{})
-	c.touch(held, 0)
-	var left []weak.Pointer[entry]
-	for user := int64(1); user < users; user++ {
-		e := c.insert(user, 0, rules.UserState{})
-		c.touch(e, user)
-		c.acknowledge(user + 1)
+// TestCacheStates judges random events of users who come, leave and come back, some of them with states far larger than
+// an entry, and compares each state with one that was never encoded; what a snapshot is given decodes to the same.
+func TestCacheStates(t *testing.T) {
+	set, err := rules.Parse("rules.yaml", []byte(`rules: [{code: 1, kind: window_sum, types: [deposit], window: 40s, over: "1000"}]`), rules.DefaultTypes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for seed := range uint64(20) {
+		rng := rand.New(rand.NewPCG(seed, 1))
+		c := newCache(set.Types(), 0)
+		plain := map[int64]*rules.UserState{}
+		var verdict rules.Verdict
+		larges, wasLarge, shrunk := 0, map[int64]bool{}, 0
+		for offset := range int64(4000) {
+			user := rng.Int64N(12)
+			if user > 3 { // the others are hot
+				user = rng.Int64N(200)
+			}
+			e := c.get(user)
+			if e == nil {
+				e = c.insert(user)
+				if st := plain[user]; st != nil {
+					c.fill(e, 0, st)
+				}
+			}
+			if plain[user] == nil {
+				plain[user] = new(rules.UserState)
+			}
+			amount, err := rules.ParseAmount(fmt.Appendf(nil, "%d.%0*d", rng.IntN(200), 1+rng.IntN(18), 1+rng.IntN(9)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			ev := rules.Event{Type: rules.Type(rng.IntN(2)), UserID: user, Time: rules.Time(offset / 40 * (1 + offset/2000*50)), Amount: amount}
+			st := c.open(e)
+			set.Judge(st, &ev, &verdict)
+			c.close(e, st)
+			c.touch(e, offset)
+			set.Apply(plain[user], &ev)
+			if !c.open(e).Equal(plain[user]) {
+				t.Fatalf("seed %d, offset %d, user %d: %+v, want %+v", seed, offset, user, c.open(e), plain[user])
+			}
+			if e.size == sizeLarge {
+				larges++
+			} else if wasLarge[user] {
+				shrunk++
+			}
+			wasLarge[user] = e.size == sizeLarge
+			if offset%100 == 99 {
+				c.snapshot(offset+1, func(e *entry, encoded []byte) {
+					var got rules.UserState
+					if err := c.codec.DecodeState(encoded, &got); err != nil || !got.Equal(plain[e.user]) {
+						t.Fatalf("seed %d: snapshot of user %d: %+v, %v, want %+v", seed, e.user, got, err, plain[e.user])
+					}
+				})
+				c.acknowledge(offset + 1)
+				c.evict(20)
+			}
+		}
+		if larges == 0 || shrunk == 0 {
+			t.Errorf("seed %d: %d events met a large state, %d times one had become small again", seed, larges, shrunk)
+		}
+	}
+}
+
+// TestCacheKeepsUsed: of more users than there is room for, one that is used again and again stays.
+func TestCacheKeepsUsed(t *testing.T) {
+	c := newCache(rules.DefaultTypes(), 0)
+	const kept = 10
+	for user := range int64(1000) {
+		c.touch(c.insert(user), 2*user)
+		c.touch(c.get(0), 2*user+1)
+		c.acknowledge(2*user + 2)
 		c.evict(kept)
-		if user < users-kept {
-			left = append(left, weak.Make(e))
+		if want := int(min(user+1, kept)); c.len() != want || c.get(0) == nil || c.get(user) == nil {
+			t.Fatalf("after user %d: %d in memory, want %d, among them users 0 and %d", user, c.len(), want, user)
 		}
 	}
-	if c.len() != kept || c.get(0) != nil {
-		t.Fatalf("%d entries are in memory, want %d", c.len(), kept)
+	if len(c.pages) != 1 {
+		t.Errorf("%d pages for %d entries", len(c.pages), kept)
 	}
-	runtime.GC()
-	stay := 0
-	for _, p := range left {
-		if p.Value() != nil {
-			stay++
+}
+
+// TestUserIndex compares with a map while users come and leave, until the table has grown several times.
+func TestUserIndex(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 3))
+	c := newCache(rules.DefaultTypes(), 0)
+	want := map[int64]bool{}
+	for step := range 60_000 {
+		user := rng.Int64N(int64(20+step/4)) * (1 << (step % 3 * 20))
+		if e := c.get(user); (e != nil) != want[user] {
+			t.Fatalf("step %d: user %d is there: %t, want %t", step, user, e != nil, want[user])
+		} else if e == nil {
+			c.insert(user)
+			want[user] = true
+		} else if rng.IntN(3) > 0 {
+			c.remove(e)
+			delete(want, user)
+		}
+		if c.len() != len(want) {
+			t.Fatalf("step %d: %d users, want %d", step, c.len(), len(want))
 		}
 	}
-	if stay > 0 {
-		t.Errorf("%d of %d entries that left stay in memory", stay, len(left))
+	for user := range want {
+		if e := c.get(user); e == nil || e.user != user || !e.live {
+			t.Fatalf("user %d is not there: %+v", user, e)
+		}
 	}
-	runtime.KeepAlive(held)
+	if len(want) < 1000 {
+		t.Fatalf("only %d users", len(want))
+	}
 }

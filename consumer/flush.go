@@ -15,10 +15,10 @@ import (
 // is outstanding. The snapshot goes out when its offset is committed (release), so that only committed states are ever
 // written: states judged after it change the entries, not the copy.
 func (t *tenure) snapshotIfDue(now time.Time) {
-	if t.outstanding || t.position == t.cache.flushing && t.cache.dirty == 0 {
+	if t.outstanding || t.position == t.cache.flushing && len(t.cache.dirty) == 0 {
 		return
 	}
-	if now.Sub(t.snapshotAt) < t.engine.options.FlushInterval && t.cache.dirty < t.engine.dirtyMax {
+	if now.Sub(t.snapshotAt) < t.engine.options.FlushInterval && len(t.cache.dirty) < t.engine.dirtyMax {
 		return
 	}
 	t.snapshotAt = now
@@ -35,7 +35,7 @@ func (t *tenure) fillSnapshot(owner string) {
 	checkpoint := atOffsets(t.base, t.at)
 	checkpoint.Owner = owner
 	t.snapshot.Reset(t.lane, t.engine.options.Rules.Types(), checkpoint)
-	t.cache.snapshot(t.position, func(e *entry) { t.snapshot.Add(e.user, e.tag, &e.state) })
+	t.cache.snapshot(t.position, func(e *entry, encoded []byte) { t.snapshot.AddEncoded(e.user, e.tag, encoded) })
 }
 
 // atOffsets returns the checkpoint at the offsets of all sources. As long as only the input has any it is written as that
@@ -55,7 +55,7 @@ func (t *tenure) acknowledge(m int64) {
 
 // waitClean holds the judge while too many states wait for a store that does not take them.
 func (t *tenure) waitClean(ctx context.Context) {
-	for t.outstanding && t.cache.dirty >= t.engine.dirtyMax {
+	for t.outstanding && len(t.cache.dirty) >= t.engine.dirtyMax {
 		t.progress.judge.at(stageClean)
 		select {
 		case m := <-t.acks:

@@ -12,7 +12,6 @@ import (
 
 	"github.com/lapwing/lapwing/consumer/contract"
 	"github.com/lapwing/lapwing/consumer/wire"
-	"github.com/lapwing/lapwing/rules"
 	"github.com/lapwing/lapwing/state"
 )
 
@@ -176,7 +175,6 @@ func (t *tenure) consume(ctx context.Context, c *chunk, below int64) error {
 			to = rest[n].offset
 		}
 		t.waitClean(ctx)
-		t.touched += warm(rest[:n])
 		if err := t.step(ctx, c.source, rest[:n], to); err != nil {
 			return err
 		}
@@ -202,7 +200,7 @@ func (t *tenure) load(ctx context.Context, records []record) error {
 		user := records[i].event.UserID
 		e := t.cache.get(user)
 		if e == nil {
-			e = t.cache.insert(user, 0, rules.UserState{}) // filled in below; now a second event of the user finds it
+			e = t.cache.insert(user) // filled in below; now a second event of the user finds it
 			t.missing = append(t.missing, user)
 		}
 		records[i].entry = e // it stays in memory until the chunk is judged
@@ -213,11 +211,10 @@ func (t *tenure) load(ctx context.Context, records []record) error {
 	if len(t.missing) == 0 {
 		return nil
 	}
-	if cap(t.stored) < len(t.missing) {
-		t.stored = make([]state.Stored, len(t.missing))
+	if more := len(t.missing) - len(t.stored); more > 0 {
+		t.stored = append(t.stored, make([]state.Stored, more)...)
 	}
-	stored := t.stored[:len(t.missing)]
-	clear(stored)
+	stored := t.stored[:len(t.missing)] // their memory is used again
 	t.progress.judge.at(stageLoad)
 	err := t.engine.insist(ctx, "load states", func(ctx context.Context) error {
 		return t.fence.Load(ctx, t.takes, t.missing, stored)
@@ -228,63 +225,10 @@ func (t *tenure) load(ctx context.Context, records []record) error {
 	t.progress.judge.at(stageJudge)
 	for i, user := range t.missing {
 		if stored[i].Found {
-			e := t.cache.get(user)
-			e.tag, e.state = stored[i].Tag, stored[i].State
+			t.cache.fill(t.cache.get(user), stored[i].Tag, &stored[i].State)
 		}
 	}
 	return nil
-}
-
-// warm reads a little of each state that the records need. Users are many and their states lie anywhere: judged one
-// after the other, each would wait for memory several times in a row. In these loops no load depends on the one before
-// it, so the processor has many of them under way at once. The sum only keeps the loads from being left out.
-func warm(records []record) (sum int64) {
-	for i := range records {
-		if e := records[i].entry; e != nil {
-			sum += e.tag + int64(len(e.state.Types))
-		}
-	}
-	for i := range records {
-		if e := records[i].entry; e != nil && len(e.state.Types) > 0 {
-			ts := &e.state.Types[0]
-			sum += int64(ts.Latest) + int64(len(ts.Series))
-			ts = &e.state.Types[len(e.state.Types)-1]
-			sum += int64(ts.Latest) + int64(len(ts.Series))
-		}
-	}
-	for i := range records {
-		e := records[i].entry
-		if e == nil {
-			continue
-		}
-		for j := range e.state.Types {
-			ts := &e.state.Types[j]
-			if ts.Type != records[i].event.Type {
-				continue
-			}
-			if n := len(ts.Last); n > 0 {
-				sum += int64(ts.Last[n-1].Cmp(rules.Amount{}))
-			}
-			if len(ts.Series) > 0 {
-				sum += int64(len(ts.Series[0].Buckets))
-			}
-		}
-	}
-	for i := range records {
-		e := records[i].entry
-		if e == nil {
-			continue
-		}
-		for j := range e.state.Types {
-			ts := &e.state.Types[j]
-			if ts.Type == records[i].event.Type && len(ts.Series) > 0 {
-				if n := len(ts.Series[0].Buckets); n > 0 {
-					sum += int64(ts.Series[0].Buckets[n-1].Time) + int64(ts.Series[0].Buckets[0].Time)
-				}
-			}
-		}
-	}
-	return sum
 }
 
 // step replays or judges records of a source; to is the offset after them. When ctx ends on the way it stops between two
@@ -362,7 +306,9 @@ func (t *tenure) replay(s int, r *record) {
 	if r.kind != kindEvent || at < r.entry.tag {
 		return
 	}
-	t.engine.options.Rules.Apply(&r.entry.state, &r.event.Event)
+	st := t.cache.open(r.entry)
+	t.engine.options.Rules.Apply(st, &r.event.Event)
+	t.cache.close(r.entry, st)
 	t.cache.touch(r.entry, at)
 	t.replayed++
 }
@@ -387,7 +333,9 @@ func (t *tenure) one(r *record, now time.Time) error {
 		}
 		return fmt.Errorf("%w: %s/%d at %d, user %d with tag %d", errTag, t.readers[r.source].source.topic, t.lane, r.offset, e.user, e.tag)
 	}
-	t.engine.options.Rules.Judge(&e.state, &r.event.Event, &t.verdict)
+	st := t.cache.open(e)
+	t.engine.options.Rules.Judge(st, &r.event.Event, &t.verdict)
+	t.cache.close(e, st)
 	t.cache.touch(e, at)
 	t.open.counts.verdict(&t.verdict)
 	if t.engine.options.AlertsOnly && len(t.verdict.Alerts) == 0 && (r.extra == nil || r.extra.requestID == nil) {
@@ -499,6 +447,6 @@ func (t *tenure) waitRoom(ctx context.Context, r *record) bool {
 // gauges publishes what only the judge knows.
 func (t *tenure) gauges() {
 	label := strconv.Itoa(int(t.lane))
-	t.engine.metrics.dirtyUsers.WithLabelValues(label).Set(float64(t.cache.dirty))
+	t.engine.metrics.dirtyUsers.WithLabelValues(label).Set(float64(len(t.cache.dirty)))
 	t.engine.metrics.cachedUsers.WithLabelValues(label).Set(float64(t.cache.len()))
 }

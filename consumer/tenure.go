@@ -47,7 +47,6 @@ type tenure struct {
 	encoder  *contract.ResultEncoder
 	scratch  scratch
 	missing  []int64
-	touched  int64 // see warm
 	stored   []state.Stored
 	replayed int
 	snapshot *state.Snapshot // not touched while outstanding
@@ -84,7 +83,7 @@ func newTenure(e *Engine, c claimedLane, wake func(), p lanePlan, base state.Che
 		engine: e, lane: c.number, layout: c.layout, under: c.layout.String(), era: &c.lineage.Present, wake: wake, fence: c.fence, plan: p, base: base,
 		takes:   state.Takes{Incarnation: base.Incarnation, Inherits: c.lineage.inherits(c.number, base.Incarnation)},
 		arrived: make(chan struct{}, 1), order: make(chan boundary, 64), pending: make([]*chunk, len(e.sources)),
-		cache: newCache(p.replayFrom), position: p.replayFrom,
+		cache: newCache(e.options.Rules.Types(), p.replayFrom), position: p.replayFrom,
 		encoder: contract.NewResultEncoder(e.options.Rules.Types(), e.options.Detail), snapshot: new(state.Snapshot),
 		flushes: make(chan int64, 1), acks: make(chan int64, 1),
 		open: newParcel(), committed: p.judgeFrom, waiting: -1, cancel: func(error) {},

@@ -6,8 +6,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"math/big"
 	"math/bits"
+	"strconv"
 
 	"github.com/quagmt/udecimal"
 )
@@ -28,10 +30,12 @@ var (
 // Amount is an exact decimal of zero or more. The zero value is 0. An Amount is immutable and may be copied; amounts
 // are compared with Cmp, since equal ones can differ in their representation (1.5 and 1.50).
 //
-// It hides the decimal library (udecimal): a coefficient of 128 bits, and big.Int beyond, so that a sum is exact
-// however many amounts it has.
+// Its value is a coefficient of 128 bits / 10^scale: every single amount fits (36 digits), and sums of money do. A sum
+// that does not is left to a decimal library, so that it is exact however many amounts it has.
 type Amount struct {
-	d udecimal.Decimal
+	hi, lo uint64
+	scale  uint8
+	large  *udecimal.Decimal // the value instead, if its coefficient has more than 128 bits
 }
 
 // pow10 holds the powers of ten that AmountDigitsMax needs.
@@ -95,95 +99,173 @@ func formatError(text []byte) error {
 }
 
 // newAmount is (hi*2^64 + lo) / 10^scale, for a scale of at most AmountDigitsMax.
-func newAmount(hi, lo uint64, scale uint8) Amount {
-	d, err := udecimal.NewFromHiLo(false, hi, lo, scale)
-	if err != nil {
-		panic(fmt.Sprintf("rules: amount of scale %d: %v", scale, err))
+func newAmount(hi, lo uint64, scale uint8) Amount { return Amount{hi: hi, lo: lo, scale: scale} }
+
+// newLarge is the amount of a decimal, in the form that fits.
+func newLarge(d udecimal.Decimal) Amount {
+	if _, hi, lo, scale, ok := d.ToHiLo(); ok {
+		return newAmount(hi, lo, scale)
 	}
-	return Amount{d}
+	return Amount{large: &d}
+}
+
+// decimal is a for the library.
+func (a *Amount) decimal() udecimal.Decimal {
+	if a.large != nil {
+		return *a.large
+	}
+	d, err := udecimal.NewFromHiLo(false, a.hi, a.lo, a.scale)
+	if err != nil {
+		panic(fmt.Sprintf("rules: amount of scale %d: %v", a.scale, err))
+	}
+	return d
+}
+
+// scaled is the coefficient of a, which is not large, at a scale that is not smaller than its own.
+func (a *Amount) scaled(scale uint8) (top, hi, lo uint64) {
+	if scale == a.scale {
+		return 0, a.hi, a.lo
+	}
+	by := pow10[scale-a.scale]
+	hi, lo = bits.Mul64(a.lo, by)
+	top, high := bits.Mul64(a.hi, by)
+	hi, carry := bits.Add64(hi, high, 0)
+	return top + carry, hi, lo
 }
 
 // Add is a + b, exactly.
-func (a Amount) Add(b Amount) Amount { return Amount{a.d.Add(b.d)} }
+func (a Amount) Add(b Amount) Amount {
+	a.add(&b)
+	return a
+}
+
+// add makes a the sum of a and b.
+func (a *Amount) add(b *Amount) {
+	if a.large == nil && b.large == nil {
+		scale := max(a.scale, b.scale)
+		aTop, aHi, aLo := a.scaled(scale)
+		bTop, bHi, bLo := b.scaled(scale)
+		lo, carry := bits.Add64(aLo, bLo, 0)
+		hi, carry := bits.Add64(aHi, bHi, carry)
+		if aTop|bTop|carry == 0 {
+			a.hi, a.lo, a.scale = hi, lo, scale
+			return
+		}
+	}
+	*a = newLarge(a.decimal().Add(b.decimal()))
+}
 
 // Cmp is -1, 0 or 1 as a is less than, equal to or greater than b.
-func (a Amount) Cmp(b Amount) int {
-	_, aHi, aLo, aScale, aSmall := a.d.ToHiLo()
-	_, bHi, bLo, bScale, bSmall := b.d.ToHiLo()
-	if !aSmall || !bSmall || aHi != 0 || bHi != 0 {
-		return a.d.Cmp(b.d)
+func (a Amount) Cmp(b Amount) int { return a.cmp(&b) }
+
+func (a *Amount) cmp(b *Amount) int {
+	if a.large != nil || b.large != nil {
+		return a.decimal().Cmp(b.decimal())
 	}
-	// Two coefficients of one word, the usual case, fit 128 bits at the larger scale. udecimal takes three times as
-	// long, and this is a quarter of Judge.
-	scale := max(aScale, bScale)
-	aHi, aLo = bits.Mul64(aLo, pow10[scale-aScale])
-	bHi, bLo = bits.Mul64(bLo, pow10[scale-bScale])
-	return cmp.Or(cmp.Compare(aHi, bHi), cmp.Compare(aLo, bLo))
+	if a.scale == b.scale && a.hi|b.hi == 0 {
+		return cmp.Compare(a.lo, b.lo)
+	}
+	scale := max(a.scale, b.scale)
+	aTop, aHi, aLo := a.scaled(scale)
+	bTop, bHi, bLo := b.scaled(scale)
+	return cmp.Or(cmp.Compare(aTop, bTop), cmp.Compare(aHi, bHi), cmp.Compare(aLo, bLo))
 }
 
 // AppendText appends the canonical text: no leading zeros but one before a point, no trailing zeros after it.
 func (a Amount) AppendText(b []byte) []byte {
-	b, err := a.d.AppendText(b)
+	if a.large == nil && a.hi == 0 {
+		return appendDecimal(b, a.lo, a.scale)
+	}
+	b, err := a.decimal().AppendText(b)
 	if err != nil {
 		panic(fmt.Sprintf("rules: text of an amount: %v", err)) // udecimal documents none.
 	}
 	return b
 }
 
+// appendDecimal appends the canonical text of coefficient/10^scale.
+func appendDecimal(b []byte, coefficient uint64, scale uint8) []byte {
+	_, coefficient, scale = trim(0, coefficient, scale, 0)
+	b = strconv.AppendUint(b, coefficient/pow10[scale], 10)
+	if scale == 0 {
+		return b
+	}
+	at := len(b)
+	b = strconv.AppendUint(b, coefficient%pow10[scale]+pow10[scale], 10) // the 1 in front keeps the zeros after the point
+	b[at] = '.'
+	return b
+}
+
 // String is the text of AppendText.
 func (a Amount) String() string { return string(a.AppendText(nil)) }
 
-// The binary form. A uvarint comes first; its lowest bit tells two forms apart:
+// The binary form begins with a uvarint:
 //
-//	0: short: the rest is the amount in hundredths, below 2^63
-//	1: long: the rest is size*32 + scale, then size bytes of coefficient, big-endian; the value is coefficient/10^scale
+//	0          long: a byte with the scale and a byte with the size follow, then size bytes of coefficient, big-endian;
+//	           the value is coefficient/10^scale
+//	n+1        short: the value is n hundredths
 //
 // It is canonical: the short form wherever it fits, otherwise the smallest scale, and no leading zero byte. So equal
 // amounts have equal bytes, and bytes that are not canonical are refused.
 const (
 	shortScale   = 2
-	scaleBits    = 5
-	scaleMask    = 1<<scaleBits - 1
 	longBytesMax = 32 // 2^64 amounts of 36 digits add up to less than 23 bytes.
 )
 
-// AppendBinary appends the compact, self-delimiting, canonical binary form: 2 to 4 bytes for usual amounts of money.
-func (a Amount) AppendBinary(b []byte) []byte {
-	if _, hi, lo, scale, ok := a.d.ToHiLo(); ok && hi == 0 {
-		return appendSmall(b, lo, scale)
+// AppendBinary appends the compact, self-delimiting, canonical binary form: 1 to 3 bytes for usual amounts of money.
+func (a Amount) AppendBinary(b []byte) []byte { return a.appendBinary(b) }
+
+func (a *Amount) appendBinary(b []byte) []byte {
+	if a.scale == shortScale && a.hi == 0 && a.large == nil && a.lo < math.MaxUint64 {
+		return binary.AppendUvarint(b, a.lo+1)
 	}
-	coefficient, scale := a.big()
-	if coefficient.IsUint64() {
-		return appendSmall(b, coefficient.Uint64(), scale)
+	if a.large != nil {
+		coefficient, scale := a.big()
+		if coefficient.BitLen() > 128 {
+			return appendLong(b, coefficient.Bytes(), scale)
+		}
+		var c [16]byte
+		coefficient.FillBytes(c[:])
+		return appendCoefficient(b, binary.BigEndian.Uint64(c[:8]), binary.BigEndian.Uint64(c[8:]), scale)
 	}
-	return appendLong(b, coefficient.Bytes(), scale)
+	return appendCoefficient(b, a.hi, a.lo, a.scale)
 }
 
-// appendSmall appends the amount lo/10^scale.
-func appendSmall(b []byte, lo uint64, scale uint8) []byte {
-	for scale > shortScale && lo%10 == 0 {
-		lo, scale = lo/10, scale-1
-	}
-	if scale <= shortScale {
-		if hi, short := bits.Mul64(lo, pow10[shortScale-scale]); hi == 0 && short < 1<<63 {
-			return binary.AppendUvarint(b, short<<1)
-		}
-		for scale > 0 && lo%10 == 0 {
-			lo, scale = lo/10, scale-1
+// appendCoefficient appends (hi*2^64 + lo) / 10^scale.
+func appendCoefficient(b []byte, hi, lo uint64, scale uint8) []byte {
+	hi, lo, scale = trim(hi, lo, scale, shortScale)
+	if scale <= shortScale && hi == 0 {
+		if over, short := bits.Mul64(lo, pow10[shortScale-scale]); over == 0 && short < math.MaxUint64 {
+			return binary.AppendUvarint(b, short+1)
 		}
 	}
-	var coefficient [8]byte
-	binary.BigEndian.PutUint64(coefficient[:], lo)
-	return appendLong(b, bytes.TrimLeft(coefficient[:], "\x00"), scale)
+	hi, lo, scale = trim(hi, lo, scale, 0)
+	var c [16]byte
+	binary.BigEndian.PutUint64(c[:8], hi)
+	binary.BigEndian.PutUint64(c[8:], lo)
+	return appendLong(b, bytes.TrimLeft(c[:], "\x00"), scale)
+}
+
+// trim takes trailing zeros from a coefficient as long as its scale is above a least one.
+func trim(hi, lo uint64, scale, least uint8) (uint64, uint64, uint8) {
+	for scale > least {
+		high, rest := bits.Div64(0, hi, 10)
+		low, rest := bits.Div64(rest, lo, 10)
+		if rest != 0 {
+			break
+		}
+		hi, lo, scale = high, low, scale-1
+	}
+	return hi, lo, scale
 }
 
 func appendLong(b, coefficient []byte, scale uint8) []byte {
-	b = binary.AppendUvarint(b, uint64(len(coefficient))<<(scaleBits+1)|uint64(scale)<<1|1)
+	b = append(b, 0, scale, byte(len(coefficient)))
 	return append(b, coefficient...)
 }
 
 // big is a as coefficient/10^scale with the smallest scale.
-func (a Amount) big() (coefficient *big.Int, scale uint8) {
+func (a *Amount) big() (coefficient *big.Int, scale uint8) {
 	text := a.AppendText(nil)
 	if point := bytes.IndexByte(text, '.'); point >= 0 {
 		scale = uint8(len(text) - point - 1)
@@ -205,31 +287,36 @@ func DecodeAmount(b []byte) (Amount, []byte, error) {
 		return Amount{}, nil, fmt.Errorf("%w: bad varint", ErrAmountBinary)
 	case n > 1 && b[n-1] == 0:
 		return Amount{}, nil, fmt.Errorf("%w: varint is longer than needed", ErrAmountBinary)
-	case head&1 == 0:
-		return newAmount(0, head>>1, shortScale), b[n:], nil
+	case head > 0:
+		return newAmount(0, head-1, shortScale), b[n:], nil
 	}
-	return decodeLong(b, n, head>>1)
+	return decodeLong(b)
 }
 
-// decodeLong reads the long form; its first n bytes are the varint, head what that holds above the form bit.
-func decodeLong(b []byte, n int, head uint64) (Amount, []byte, error) {
-	size, scale := head>>scaleBits, uint8(head&scaleMask)
+// decodeLong reads the long form.
+func decodeLong(b []byte) (Amount, []byte, error) {
+	const headBytes = 3
+	if len(b) < headBytes {
+		return Amount{}, nil, fmt.Errorf("%w: it is cut", ErrAmountBinary)
+	}
+	scale, size := b[1], int(b[2])
 	switch {
 	case size > longBytesMax:
 		return Amount{}, nil, fmt.Errorf("%w: coefficient of %d bytes, at most %d are allowed", ErrAmountBinary, size, longBytesMax)
 	case scale > AmountDigitsMax:
 		return Amount{}, nil, fmt.Errorf("%w: scale %d, at most %d is allowed", ErrAmountBinary, scale, AmountDigitsMax)
-	case uint64(len(b)-n) < size:
-		return Amount{}, nil, fmt.Errorf("%w: coefficient of %d bytes, %d are left", ErrAmountBinary, size, len(b)-n)
-	case size == 0 || b[n] == 0:
+	case len(b)-headBytes < size:
+		return Amount{}, nil, fmt.Errorf("%w: coefficient of %d bytes, %d are left", ErrAmountBinary, size, len(b)-headBytes)
+	case size == 0 || b[headBytes] == 0:
 		return Amount{}, nil, fmt.Errorf("%w: coefficient begins with a zero byte or is empty", ErrAmountBinary)
 	}
-	end := n + int(size)
-	a, err := amountOfBytes(b[n:end], scale)
+	end := headBytes + size
+	a, err := amountOfBytes(b[headBytes:end], scale)
 	if err != nil {
 		return Amount{}, nil, err
 	}
-	if !bytes.Equal(a.AppendBinary(nil), b[:end]) {
+	var again [headBytes + longBytesMax]byte
+	if !bytes.Equal(a.AppendBinary(again[:0]), b[:end]) {
 		return Amount{}, nil, fmt.Errorf("%w: it is not canonical", ErrAmountBinary)
 	}
 	return a, b[end:], nil
@@ -251,5 +338,5 @@ func amountOfBytes(coefficient []byte, scale uint8) (Amount, error) {
 	if err != nil {
 		return Amount{}, fmt.Errorf("%w: %w", ErrAmountBinary, err)
 	}
-	return Amount{d}, nil
+	return newLarge(d), nil
 }

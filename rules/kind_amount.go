@@ -9,7 +9,7 @@ var amountSpec = kindSpec{
 }
 
 func (r *Rule) judgeAmount(ev *Event, v *Verdict) {
-	if !r.reached(ev.Amount.Cmp(r.Limit)) {
+	if !r.reached(ev.Amount.cmp(&r.Limit)) {
 		return
 	}
 	a := v.raise(r)

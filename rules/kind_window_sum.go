@@ -12,7 +12,7 @@ var windowSumSpec = kindSpec{
 }
 
 func (r *Rule) judgeWindowSum(st *UserState, ev *Event, v *Verdict) {
-	if total := v.total(st, ev, r); r.reached(total.sum.Cmp(r.Limit)) {
+	if total := v.total(st, ev, r); r.reached(total.sum.cmp(&r.Limit)) {
 		v.raiseWindow(r, ev, total)
 	}
 }

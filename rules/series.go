@@ -30,7 +30,7 @@ func (ts *TypeState) behind(t Time) int64 { return int64(ts.Latest - t) }
 
 // rise continues or restarts the strictly rising run with this amount.
 func (ts *TypeState) rise(amount Amount) {
-	if n := len(ts.Last); n == 0 || amount.Cmp(ts.Last[n-1]) <= 0 {
+	if n := len(ts.Last); n == 0 || amount.cmp(&ts.Last[n-1]) <= 0 {
 		ts.Rising, ts.Last = 1, append(ts.Last[:0], amount)
 		return
 	}
@@ -124,7 +124,7 @@ func (s *Series) expire(t Time, horizon int64) {
 // 1 that is exactly the events of the window; a wider bucket at either end is counted whole, so that a sum is never too
 // low. Of a full series the first bucket may be a merged one. It holds times before its own, so it counts for an
 // earlier t too. (Where it is not a merged one, an event of the type at such a t would have its bucket before it.)
-func (s *Series) total(t Time, window int64, sum *amountSum) (count uint64) {
+func (s *Series) total(t Time, window int64, sum *Amount) (count uint64) {
 	last := s.lastBefore(t, window)
 	for i := len(s.Buckets) - 1; i >= 0 && s.Buckets[i].Time > last; i-- {
 		b := &s.Buckets[i]
@@ -159,5 +159,6 @@ func (s *Series) drop(k int) {
 
 // merge adds what o holds to b.
 func (b *Bucket) merge(o *Bucket) {
-	b.Sum, b.Count = b.Sum.Add(o.Sum), b.Count+o.Count
+	b.Sum.add(&o.Sum)
+	b.Count += o.Count
 }

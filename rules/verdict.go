@@ -59,17 +59,15 @@ func (v *Verdict) total(st *UserState, ev *Event, r *Rule) *total {
 	if t.count > 0 {
 		return t
 	}
-	var sum amountSum
 	for _, typ := range r.Types {
 		ts := st.lookup(typ)
 		if ts == nil {
 			continue
 		}
 		if series := ts.series(r.Resolution); series != nil {
-			t.count += series.total(ev.Time, r.Window, &sum)
+			t.count += series.total(ev.Time, r.Window, &t.sum)
 		}
 	}
-	t.sum = sum.amount()
 	return t
 }
 

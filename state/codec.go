@@ -8,11 +8,11 @@ import (
 )
 
 // Versions of the user record. Each begins with its version byte; the bytes of
-// each released version stand in testdata and stay readable.
+// each version stand in testdata and stay readable.
 //
-// Version 1, numbers as unsigned varints unless said otherwise:
+// Version 2, numbers as unsigned varints unless said otherwise:
 //
-//	record   = 1 incarnation lane tag state
+//	record   = 2 incarnation lane tag state
 //	state    = run-length [type of the run, if the length is not 0] types {type-state}
 //	type     = 1 (deposit) | 2 (withdraw) | 0 name-length name
 //	type-state = type latest rising {amount} {series}
@@ -32,7 +32,12 @@ import (
 // Types are stored by identity and not by position, so a record survives a
 // changed order of the configured types. A stored type that is no longer
 // configured is dropped, and a run of it counts as none.
-const recordVersion = 1
+//
+// Version 1 differs in the form of amounts, see v1Amount.
+const (
+	recordVersion   = 2
+	recordVersionV1 = 1
+)
 
 // Codes of event types in a record.
 const (
@@ -55,7 +60,7 @@ type Record struct {
 // AppendRecord appends the encoded record to dst. It returns an error that wraps
 // ErrCorrupt, and dst as it was, if an invariant of the record does not hold.
 func AppendRecord(dst []byte, types *rules.Types, r *Record) ([]byte, error) {
-	c := newCodec(types)
+	c := NewCodec(types)
 	return c.append(dst, r.Incarnation, r.Lane, r.Tag, &r.State)
 }
 
@@ -63,19 +68,20 @@ func AppendRecord(dst []byte, types *rules.Types, r *Record) ([]byte, error) {
 // error that wraps ErrCorrupt for any bytes that AppendRecord does not write; it
 // allocates in proportion to len(b) at most.
 func DecodeRecord(b []byte, types *rules.Types) (Record, error) {
-	c := newCodec(types)
+	c := NewCodec(types)
 	r, rest, err := c.decodeHead(b)
 	if err != nil {
 		return Record{}, err
 	}
-	if err := c.decodeState(rest, &r.State); err != nil {
+	if err := c.decodeState(b[0], rest, &r.State); err != nil {
 		return Record{}, err
 	}
 	return r, nil
 }
 
-// codec encodes and decodes records for one table of types. It is immutable.
-type codec struct {
+// Codec encodes and decodes states and records for one table of types. It is
+// immutable and safe for concurrent use.
+type Codec struct {
 	types *rules.Types
 	codes []byte                   // by type: its code
 	coded [len(codedNames)]codedAs // by code: its type in the table
@@ -87,9 +93,9 @@ type codedAs struct {
 	known bool
 }
 
-// newCodec returns the codec of a table of types.
-func newCodec(types *rules.Types) codec {
-	c := codec{types: types, codes: make([]byte, types.Len())}
+// NewCodec returns the codec of a table of types.
+func NewCodec(types *rules.Types) Codec {
+	c := Codec{types: types, codes: make([]byte, types.Len())}
 	for code := codeNamed + 1; code < len(codedNames); code++ {
 		if typ, ok := types.Lookup([]byte(codedNames[code])); ok {
 			c.coded[code] = codedAs{typ, true}
@@ -100,17 +106,28 @@ func newCodec(types *rules.Types) codec {
 }
 
 // append appends the record of a user.
-func (c *codec) append(dst []byte, incarnation uint32, lane int32, tag int64, st *rules.UserState) ([]byte, error) {
+func (c *Codec) append(dst []byte, incarnation uint32, lane int32, tag int64, st *rules.UserState) ([]byte, error) {
 	if err := checkHead(lane, tag); err != nil {
 		return dst, err
 	}
 	if err := checkState(st, c.types.Len()); err != nil {
 		return dst, err
 	}
+	return c.AppendState(appendHead(dst, incarnation, lane, tag), st), nil
+}
+
+// appendHead appends all of a record but its state.
+func appendHead(dst []byte, incarnation uint32, lane int32, tag int64) []byte {
 	dst = append(dst, recordVersion)
 	dst = binary.AppendUvarint(dst, uint64(incarnation))
 	dst = binary.AppendUvarint(dst, uint64(lane))
-	dst = binary.AppendUvarint(dst, uint64(tag))
+	return binary.AppendUvarint(dst, uint64(tag))
+}
+
+// AppendState appends what a record has of a state: the compact form in which
+// states are kept in memory, too. The state must be one that Set.Judge and
+// Set.Apply made of a new one or of a decoded one.
+func (c *Codec) AppendState(dst []byte, st *rules.UserState) []byte {
 	dst = binary.AppendUvarint(dst, st.RunLength)
 	if st.RunLength > 0 {
 		dst = c.appendType(dst, st.RunType)
@@ -126,11 +143,11 @@ func (c *codec) append(dst []byte, incarnation uint32, lane int32, tag int64, st
 		}
 		dst = appendTypeState(dst, t)
 	}
-	return dst, nil
+	return dst
 }
 
 // appendType appends the identity of a type.
-func (c *codec) appendType(dst []byte, typ rules.Type) []byte {
+func (c *Codec) appendType(dst []byte, typ rules.Type) []byte {
 	code := c.codes[typ]
 	dst = append(dst, code)
 	if code != codeNamed {
@@ -144,8 +161,8 @@ func (c *codec) appendType(dst []byte, typ rules.Type) []byte {
 // appendTypeState appends what follows the latest time of a type.
 func appendTypeState(dst []byte, t *rules.TypeState) []byte {
 	dst = binary.AppendUvarint(dst, t.Rising)
-	for _, amount := range t.Last {
-		dst = amount.AppendBinary(dst)
+	for i := range t.Last {
+		dst = t.Last[i].AppendBinary(dst)
 	}
 	for i := range t.Series {
 		series := &t.Series[i]

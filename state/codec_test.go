@@ -7,6 +7,7 @@ import (
 	"errors"
 	"math"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -89,9 +90,9 @@ func goldens(t testing.TB) map[string]state.Record {
 }
 
 // goldenBytes reads lines of a name and bytes in hexadecimal, # for comments.
-func goldenBytes(t testing.TB) map[string][]byte {
+func goldenBytes(t testing.TB, name string) map[string][]byte {
 	t.Helper()
-	file, err := os.Open("testdata/record-v1.txt")
+	file, err := os.Open(filepath.Join("testdata", name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,9 +113,43 @@ func goldenBytes(t testing.TB) map[string][]byte {
 	return records
 }
 
+// TestRecordV1Amounts reads amounts of every form that version 1 had; the bytes are worked out by hand.
+func TestRecordV1Amounts(t *testing.T) {
+	for amountBytes, want := range map[string]string{
+		"02":                                     "0.01",
+		"d041":                                   "42",
+		"4701":                                   "0.001",
+		"feffffffffffffffff01":                   "92233720368547758.07", // 2^63-1 hundredths, the last short one
+		"85048000000000000000":                   "92233720368547758.08", // 2^63, in the long form
+		"8504fffffffffffffffe":                   "184467440737095516.14",
+		"8504ffffffffffffffff":                   "184467440737095516.15",
+		"81040de0b6b3a763ffff":                   "999999999999999999",
+		"a5090100000000000000000000000000000000": "", // scale 18, but 18 bytes are said and 17 stand there
+	} {
+		b, err := hex.DecodeString("0100030500" + "01" + "01" + "05" + "01" + amountBytes + "00") // one deposit at 5, no bucket
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := state.DecodeRecord(b, rules.DefaultTypes())
+		if want == "" {
+			if !errors.Is(err, state.ErrCorrupt) {
+				t.Errorf("%s: %+v, %v", amountBytes, got, err)
+			}
+			continue
+		}
+		if err != nil || got.State.Types[0].Last[0].String() != want {
+			t.Errorf("%s: %+v, %v, want %s", amountBytes, got, err, want)
+		}
+	}
+}
+
 func TestGoldenRecords(t *testing.T) {
-	types, stored := typesOf(t, goldenTypes...), goldenBytes(t)
+	types, stored := typesOf(t, goldenTypes...), goldenBytes(t, "record-v2.txt")
+	before := goldenBytes(t, "record-v1.txt")
 	for name, record := range goldens(t) {
+		if old, err := state.DecodeRecord(before[name], types); err != nil || !sameRecord(&old, &record) {
+			t.Errorf("%s of version 1: decoded %+v, %v; want %+v", name, old, err, record)
+		}
 		b, err := state.AppendRecord(nil, types, &record)
 		if err != nil || !bytes.Equal(b, stored[name]) {
 			t.Errorf("%s: encoded\n%x, %v; golden\n%x", name, b, err, stored[name])
@@ -124,7 +159,7 @@ func TestGoldenRecords(t *testing.T) {
 			t.Errorf("%s: decoded %+v, %v; want %+v", name, got, err, record)
 		}
 	}
-	if len(stored) != len(goldens(t)) {
+	if len(stored) != len(goldens(t)) || len(before) != len(stored) {
 		t.Errorf("testdata has %d records, %d are known", len(stored), len(goldens(t)))
 	}
 }
@@ -249,7 +284,8 @@ func TestHostileRecords(t *testing.T) {
 	const head = "01 00 03 05 "
 	for _, test := range []struct{ bytes, reason string }{
 		{"", "empty"},
-		{"02 00 03 05 00 00", "version 2"},
+		{"03 00 03 05 00 00", "version 3"},
+		{"02", "bad incarnation"},
 		{"01", "bad incarnation"},
 		{"01 80 80 80 80 10 03 05 00 00", "bad incarnation"}, // 2^32
 		{"01 00 80 80 80 80 08 05 00 00", "bad lane"},        // 2^31
@@ -278,6 +314,12 @@ func TestHostileRecords(t *testing.T) {
 		b, err := hex.DecodeString(strings.ReplaceAll(test.bytes, " ", ""))
 		if err != nil {
 			t.Fatal(err)
+		}
+		if len(b) > 1 && b[0] == 1 { // version 2 refuses the same
+			today := append([]byte{2}, b[1:]...)
+			if _, err := state.DecodeRecord(today, rules.DefaultTypes()); !errors.Is(err, state.ErrCorrupt) || !strings.Contains(err.Error(), test.reason) {
+				t.Errorf("%x: got %v, want %q", today, err, test.reason)
+			}
 		}
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
@@ -387,7 +429,7 @@ func FuzzRoundTrip(f *testing.F) { f.Fuzz(rapid.MakeFuzz(roundTrip)) }
 // FuzzDecodeRecord decodes arbitrary bytes. What is taken is valid, and is the
 // same after it was written again.
 func FuzzDecodeRecord(f *testing.F) {
-	for _, b := range goldenBytes(f) {
+	for _, b := range goldenBytes(f, "record-v2.txt") {
 		f.Add(b)
 	}
 	types := typesOf(f, "withdraw", "deposit")

@@ -11,11 +11,11 @@ import (
 
 // decodeHead reads everything of a record but its state, whose bytes it returns.
 // So a record of another incarnation is recognised without decoding it.
-func (c *codec) decodeHead(b []byte) (r Record, state []byte, err error) {
+func (c *Codec) decodeHead(b []byte) (r Record, state []byte, err error) {
 	if len(b) == 0 {
 		return r, nil, fmt.Errorf("%w: empty record", ErrCorrupt)
 	}
-	if b[0] != recordVersion {
+	if b[0] != recordVersion && b[0] != recordVersionV1 {
 		return r, nil, fmt.Errorf("%w: record version %d is not known, a newer Lapwing may have written it", ErrCorrupt, b[0])
 	}
 	in := input{b: b[1:]}
@@ -29,19 +29,24 @@ func (c *codec) decodeHead(b []byte) (r Record, state []byte, err error) {
 	return r, in.b, checkHead(r.Lane, r.Tag)
 }
 
-// decodeState reads the state that makes up all of b.
-func (c *codec) decodeState(b []byte, st *rules.UserState) error {
-	in := input{b: b}
-	*st = rules.UserState{}
+// DecodeState reads the state that makes up all of b. It shares nothing with b,
+// and uses the memory that st has. After an error, which wraps ErrCorrupt, st
+// means nothing.
+func (c *Codec) DecodeState(b []byte, st *rules.UserState) error {
+	return c.decodeState(recordVersion, b, st)
+}
+
+// decodeState is DecodeState for a record of a version.
+func (c *Codec) decodeState(version byte, b []byte, st *rules.UserState) error {
+	in := input{b: b, v1: version == recordVersionV1}
+	st.RunType, st.RunLength, st.Types = 0, 0, st.Types[:0]
 	if run := in.uvarint(math.MaxUint64, "run length"); run > 0 {
 		if typ, known := c.decodeType(&in); known {
 			st.RunType, st.RunLength = typ, run
 		}
 	}
 	types := int(in.uvarint(rules.TypesMax, "number of types"))
-	if types > 0 {
-		st.Types = make([]rules.TypeState, 0, min(types, c.types.Len()))
-	}
+	ascending := true
 	var latest rules.Time
 	for i := range types {
 		typ, known := c.decodeType(&in)
@@ -50,19 +55,18 @@ func (c *codec) decodeState(b []byte, st *rules.UserState) error {
 		} else if latest += rules.Time(in.varint()); latest < 0 {
 			in.fail("latest time is negative")
 		}
-		t := rules.TypeState{Type: typ, Latest: latest}
-		in.typeState(&t)
+		t := another(&st.Types)
+		t.Type, t.Latest = typ, latest
+		in.typeState(t)
 		if in.err != nil {
 			return in.err
 		}
+		n := len(st.Types)
 		if !known {
-			continue
+			st.Types = st.Types[:n-1]
+		} else if n > 1 && st.Types[n-2].Type >= typ {
+			ascending = false
 		}
-		at, again := slices.BinarySearchFunc(st.Types, typ, func(t rules.TypeState, typ rules.Type) int { return int(t.Type) - int(typ) })
-		if again {
-			return fmt.Errorf("%w: type %q is there twice", ErrCorrupt, c.types.Name(typ))
-		}
-		st.Types = slices.Insert(st.Types, at, t)
 	}
 	if in.err != nil {
 		return in.err
@@ -70,11 +74,31 @@ func (c *codec) decodeState(b []byte, st *rules.UserState) error {
 	if len(in.b) > 0 {
 		return fmt.Errorf("%w: %d bytes after the record", ErrCorrupt, len(in.b))
 	}
+	if !ascending { // the table has another order than when this was written
+		slices.SortFunc(st.Types, func(a, b rules.TypeState) int { return int(a.Type) - int(b.Type) })
+		for i := range st.Types[1:] {
+			if typ := st.Types[i].Type; typ == st.Types[i+1].Type {
+				return fmt.Errorf("%w: type %q is there twice", ErrCorrupt, c.types.Name(typ))
+			}
+		}
+	}
 	return checkState(st, c.types.Len())
 }
 
+// another makes a slice longer by one element and returns that: as it was left
+// in the memory of the slice, whose own slices are used again, or a zero one.
+func another[T any](s *[]T) *T {
+	if n := len(*s); n < cap(*s) {
+		*s = (*s)[:n+1]
+	} else {
+		var zero T
+		*s = append(*s, zero)
+	}
+	return &(*s)[len(*s)-1]
+}
+
 // decodeType reads the identity of a type; known says whether it is configured.
-func (c *codec) decodeType(in *input) (typ rules.Type, known bool) {
+func (c *Codec) decodeType(in *input) (typ rules.Type, known bool) {
 	code := in.uvarint(uint64(len(codedNames)-1), "type code")
 	if code != codeNamed {
 		return c.coded[code].typ, c.coded[code].known
@@ -89,10 +113,12 @@ func (c *codec) decodeType(in *input) (typ rules.Type, known bool) {
 // typeState reads what follows the latest time of a type.
 func (in *input) typeState(t *rules.TypeState) {
 	t.Rising = in.uvarint(math.MaxUint64, "rising run")
-	t.Last = make([]rules.Amount, min(t.Rising, rules.LastMax))
+	last := int(min(t.Rising, rules.LastMax))
+	t.Last = slices.Grow(t.Last[:0], last)[:last]
 	for i := range t.Last {
 		t.Last[i] = in.amount()
 	}
+	t.Series = t.Series[:0]
 	resolution, more := int64(1), true
 	for more && in.err == nil {
 		var n uint64
@@ -103,26 +129,29 @@ func (in *input) typeState(t *rules.TypeState) {
 		if n > rules.BucketsMax {
 			in.fail("too many buckets")
 		}
-		t.Series = append(t.Series, rules.Series{Resolution: resolution, Buckets: in.buckets(n, t.Latest)})
+		s := another(&t.Series)
+		s.Resolution = resolution
+		in.buckets(&s.Buckets, n, t.Latest)
 	}
 }
 
 // buckets reads n buckets, which are stored newest first.
-func (in *input) buckets(n uint64, latest rules.Time) []rules.Bucket {
+func (in *input) buckets(into *[]rules.Bucket, n uint64, latest rules.Time) {
+	*into = (*into)[:0]
 	if in.err != nil || n == 0 {
-		return nil
+		return
 	}
 	const bucketBytesMin = 2 // so the allocation is bounded by the input
 	if n > uint64(len(in.b)/bucketBytesMin) {
 		in.fail("more buckets than bytes")
-		return nil
+		return
 	}
-	buckets := make([]rules.Bucket, n)
+	buckets := slices.Grow(*into, int(n))[:n]
 	for i := len(buckets) - 1; i >= 0; i-- {
 		age, several := in.flagged("age of a bucket")
 		if age > uint64(latest) {
 			in.fail("bucket before time 0")
-			return nil
+			return
 		}
 		latest -= rules.Time(age)
 		count := uint64(1)
@@ -131,18 +160,21 @@ func (in *input) buckets(n uint64, latest rules.Time) []rules.Bucket {
 				in.fail("several events in a bucket are less than 2")
 			}
 		}
-		buckets[i] = rules.Bucket{Time: latest, Sum: in.amount(), Count: count}
+		b := &buckets[i]
+		b.Time, b.Count = latest, count
+		b.Sum = in.amount()
 		if in.err != nil {
-			return nil
+			return
 		}
 	}
-	return buckets
+	*into = buckets
 }
 
 // input reads the parts of a record. After the first failure err is set and
 // every further read gives zero.
 type input struct {
 	b   []byte
+	v1  bool
 	err error
 }
 
@@ -198,6 +230,9 @@ func (in *input) amount() rules.Amount {
 	if in.err != nil {
 		return rules.Amount{}
 	}
+	if in.v1 {
+		return in.v1Amount()
+	}
 	v, rest, err := rules.DecodeAmount(in.b)
 	if err != nil {
 		in.err = fmt.Errorf("%w: %w", ErrCorrupt, err)
@@ -206,4 +241,41 @@ func (in *input) amount() rules.Amount {
 	}
 	in.b = rest
 	return v
+}
+
+// v1Amount reads an amount of version 1. Its first number is twice the
+// hundredths, or 1 more than twice the size of a coefficient * 32 + its scale.
+func (in *input) v1Amount() rules.Amount {
+	const scaleBits, coefficientBytesMax = 5, 32
+	head := in.uvarint(math.MaxUint64, "amount")
+	if in.err != nil {
+		return rules.Amount{}
+	}
+	if head&1 == 0 {
+		return in.todays(binary.AppendUvarint(nil, head>>1+1))
+	}
+	size, scale := head>>(scaleBits+1), byte(head>>1)&(1<<scaleBits-1)
+	if size > coefficientBytesMax {
+		in.fail("amount is too large")
+		return rules.Amount{}
+	}
+	coefficient := in.bytes(int(size))
+	if scale == 2 && size == 8 { // of hundredths, in the long form from 2^63 on
+		if n := binary.BigEndian.Uint64(coefficient); n >= 1<<63 && n < math.MaxUint64 {
+			return in.todays(binary.AppendUvarint(nil, n+1))
+		}
+	}
+	return in.todays(append([]byte{0, scale, byte(size)}, coefficient...))
+}
+
+// todays reads an amount in the form of today.
+func (in *input) todays(b []byte) rules.Amount {
+	if in.err != nil {
+		return rules.Amount{}
+	}
+	a, _, err := rules.DecodeAmount(b)
+	if err != nil {
+		in.fail(err.Error())
+	}
+	return a
 }

@@ -216,7 +216,7 @@ func (l *lane) loaded(takes Takes, r *read, from loadRange, users []int64, out [
 		return l.end(from.shard, detail)
 	}
 	for i, at := range from.positions {
-		if out[at], err = l.decode(takes, users[at], r.values[1+i]); err != nil {
+		if err = l.decode(takes, users[at], r.values[1+i], &out[at]); err != nil {
 			return fmt.Errorf("lane %d, user %d, key %s: %w", l.number, users[at], r.keys[1+i], err)
 		}
 	}
@@ -224,26 +224,27 @@ func (l *lane) loaded(takes Takes, r *read, from loadRange, users []int64, out [
 }
 
 // decode decodes the record of a user, if it is there and the lane takes it.
-func (l *lane) decode(takes Takes, user int64, value string) (Stored, error) {
+func (l *lane) decode(takes Takes, user int64, value string, out *Stored) error {
+	out.Found, out.Tag = false, 0
 	if value == "" {
-		return Stored{}, nil
+		return nil
 	}
 	p := &l.loading
 	p.record = append(p.record[:0], value...)
 	head, rest, err := l.store.codec.decodeHead(p.record)
 	if err != nil {
-		return Stored{}, err
+		return err
 	}
-	s := Stored{Found: true}
 	switch {
 	case head.Incarnation != takes.Incarnation:
 		if takes.Inherits == nil || !takes.Inherits(user, head.Lane, head.Incarnation) {
-			return Stored{}, nil
+			return nil
 		}
 	case head.Lane != l.number:
-		return Stored{}, fmt.Errorf("%w: the record is of lane %d", ErrCorrupt, head.Lane)
+		return fmt.Errorf("%w: the record is of lane %d", ErrCorrupt, head.Lane)
 	default:
-		s.Tag = head.Tag
+		out.Tag = head.Tag
 	}
-	return s, l.store.codec.decodeState(rest, &s.State)
+	out.Found = true
+	return l.store.codec.decodeState(p.record[0], rest, &out.State)
 }

@@ -50,7 +50,7 @@ type write struct {
 type store struct {
 	server    server
 	keys      keyspace
-	codec     codec
+	codec     Codec
 	keysMax   int // user keys in one read or write
 	windowMax int // full reads or writes sent before the answers are awaited
 }
@@ -71,7 +71,7 @@ func nextWindow[T any](s *store, next []T, keys func(*T) int) []T {
 
 // newStore returns the common part of a store.
 func newStore(s server, keys keyspace, types *rules.Types, keysMax, windowMax int) store {
-	return store{server: s, keys: keys, codec: newCodec(types), keysMax: keysMax, windowMax: windowMax}
+	return store{server: s, keys: keys, codec: NewCodec(types), keysMax: keysMax, windowMax: windowMax}
 }
 
 // Claim implements Store.

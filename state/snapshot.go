@@ -11,12 +11,13 @@ import (
 // that returns nil, and then used again. It belongs to one goroutine at a time.
 type Snapshot struct {
 	lane       int32
-	codec      codec
+	codec      Codec
 	checkpoint Checkpoint
 	users      []int64
 	ends       []int // of each record in arena
 	arena      []byte
-	err        error  // the first record that was refused
+	err        error // the first record that was refused
+	checked    rules.UserState
 	generation uint64 // counts resets, so that a lane knows a snapshot that was changed
 }
 
@@ -25,7 +26,7 @@ type Snapshot struct {
 func (s *Snapshot) Reset(lane int32, types *rules.Types, cp Checkpoint) {
 	s.generation++
 	if s.codec.types != types {
-		s.codec = newCodec(types)
+		s.codec = NewCodec(types)
 	}
 	s.lane, s.checkpoint = lane, cp
 	s.users, s.ends, s.arena = s.users[:0], s.ends[:0], s.arena[:0]
@@ -36,6 +37,27 @@ func (s *Snapshot) Reset(lane int32, types *rules.Types, cp Checkpoint) {
 // state is not kept. A record that breaks an invariant is refused, and with it
 // the snapshot: Flush returns the error.
 func (s *Snapshot) Add(user, tag int64, st *rules.UserState) {
+	s.add(user, tag, func() ([]byte, error) {
+		return s.codec.append(s.arena, s.checkpoint.Incarnation, s.lane, tag, st)
+	})
+}
+
+// AddEncoded is Add for a state in the form of Codec.AppendState, with the types
+// of the snapshot.
+func (s *Snapshot) AddEncoded(user, tag int64, encoded []byte) {
+	s.add(user, tag, func() ([]byte, error) {
+		if err := checkHead(s.lane, tag); err != nil {
+			return nil, err
+		}
+		if err := s.codec.DecodeState(encoded, &s.checked); err != nil {
+			return nil, err
+		}
+		return append(appendHead(s.arena, s.checkpoint.Incarnation, s.lane, tag), encoded...), nil
+	})
+}
+
+// add takes the arena with the record of a user.
+func (s *Snapshot) add(user, tag int64, appendRecord func() ([]byte, error)) {
 	if s.err != nil {
 		return
 	}
@@ -43,7 +65,7 @@ func (s *Snapshot) Add(user, tag int64, st *rules.UserState) {
 		s.err = fmt.Errorf("lane %d, user %d: %w: tag %d is above the checkpoint %d", s.lane, user, ErrCorrupt, tag, s.checkpoint.Offset)
 		return
 	}
-	arena, err := s.codec.append(s.arena, s.checkpoint.Incarnation, s.lane, tag, st)
+	arena, err := appendRecord()
 	if err != nil {
 		s.err = fmt.Errorf("lane %d, user %d, tag %d: %w", s.lane, user, tag, err)
 		return

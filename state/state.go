@@ -90,7 +90,8 @@ type Lane interface {
 	// who is absent, or has a record that the lane does not take, has Found false.
 	// Each read is atomic with that of the fence record: what is returned was
 	// stored while the caller owned the lane. The states in out belong to the
-	// caller, who may change them; after an error out means nothing.
+	// caller, who may change them, and whose memory is used again where out has had
+	// others; after an error out means nothing.
 	Load(ctx context.Context, takes Takes, users []int64, out []Stored) error
 
 	// Flush writes the records of a snapshot in chunks and its checkpoint with
@@ -114,7 +115,7 @@ type Takes struct {
 
 // Stored is what Lane.Load found for one user.
 type Stored struct {
-	Found bool
+	Found bool  // otherwise State means nothing
 	Tag   int64 // the input offset after the last event that State includes; 0 where it is inherited
 	State rules.UserState
 }
