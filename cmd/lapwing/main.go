@@ -30,6 +30,7 @@ type cli struct {
 	Gateway gatewayCmd `cmd:"" help:"Serve POST /event in front of the engines."`
 	Check   checkCmd   `cmd:"" help:"List all problems of a configuration and its rules."`
 	Doctor  doctorCmd  `cmd:"" help:"Connect, and say what is right and what is wrong."`
+	Bench   benchCmd   `cmd:"" help:"Put a load on a cluster, and measure what comes of it."`
 	Eval    evalCmd    `cmd:"" help:"Judge events from a file or standard input, without any service."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }

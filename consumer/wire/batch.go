@@ -27,6 +27,7 @@ type Batch struct {
 	firstTime int64
 	minTime   int64
 	maxTime   int64
+	base      int64 // See BaseOffset.
 }
 
 // batchKeepBytesMax is the largest buffer that a batch keeps for its next use:
@@ -55,6 +56,7 @@ func (b *Batch) Reset(topic string, partition int32) {
 	b.buf = b.buf[:batchHeaderSize]
 	b.topic, b.partition = topic, partition
 	b.count, b.firstTime, b.minTime, b.maxTime = 0, 0, 0, 0
+	b.base = -1
 }
 
 // Topic returns the topic of the batch.
@@ -62,6 +64,10 @@ func (b *Batch) Topic() string { return b.topic }
 
 // Partition returns the partition of the batch.
 func (b *Batch) Partition() int32 { return b.partition }
+
+// BaseOffset returns the offset of the first record, as the broker said when it
+// took the batch, or -1. The others follow it without gaps.
+func (b *Batch) BaseOffset() int64 { return b.base }
 
 // Count returns the number of records.
 func (b *Batch) Count() int { return int(b.count) }

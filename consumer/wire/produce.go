@@ -247,16 +247,20 @@ func appendProduce(b []byte, transactional string, timeout time.Duration, batche
 	return b
 }
 
-// decodeProduce reads a Produce answer of version 8 about the given batches.
+// decodeProduce reads a Produce answer of version 8 about the given batches, and
+// notes the base offset of those that were taken.
 func decodeProduce(body []byte, batches []addressed) ([]int16, error) {
 	d := decoder{rest: body}
-	found := make(map[topicPartition]int16, len(batches))
+	type outcome struct {
+		code int16
+		base int64
+	}
+	found := make(map[topicPartition]outcome, len(batches))
 	for n := d.count(6); n > 0 && !d.bad; n-- {
 		topic := string(d.string())
 		for m := d.count(36); m > 0 && !d.bad; m-- {
 			partition := d.int32()
-			code := d.int16()
-			d.int64() // Base offset.
+			o := outcome{d.int16(), d.int64()}
 			d.int64() // Append time.
 			d.int64() // Log start.
 			for k := d.count(6); k > 0 && !d.bad; k-- {
@@ -264,7 +268,7 @@ func decodeProduce(body []byte, batches []addressed) ([]int16, error) {
 				d.string()
 			}
 			d.string() // Message: the code says it.
-			found[topicPartition{topic, partition}] = code
+			found[topicPartition{topic, partition}] = o
 		}
 	}
 	d.int32() // Throttle time.
@@ -273,11 +277,14 @@ func decodeProduce(body []byte, batches []addressed) ([]int16, error) {
 	}
 	codes := make([]int16, len(batches))
 	for i, s := range batches {
-		code, ok := found[topicPartition{s.batch.topic, s.batch.partition}]
+		o, ok := found[topicPartition{s.batch.topic, s.batch.partition}]
 		if !ok {
 			return nil, errors.Join(ErrMalformed, fmt.Errorf("produce answer leaves out %s/%d", s.batch.topic, s.batch.partition))
 		}
-		codes[i] = code
+		codes[i] = o.code
+		if o.code == 0 {
+			s.batch.base = o.base
+		}
 	}
 	return codes, nil
 }
