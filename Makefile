@@ -12,9 +12,11 @@ TEST_FLAGS   ?=
 TEST_TIMEOUT ?= 20m
 # Packages tested at a time: they share one broker.
 TEST_PACKAGES_AT_A_TIME ?= 2
-# How long each fuzz target runs, and which benchmarks.
+# How long each fuzz target runs, and which functions "make microbench" measures.
 FUZZ_TIME ?= 10s
 BENCH     ?= .
+# The benchmark against peers is a module of its own, so that none of their dependencies reach the product.
+BENCH_DIR := deploy/bench
 
 .DEFAULT_GOAL := help
 
@@ -33,6 +35,7 @@ run: build ## build, and start everything in one process on loopback (lapwing de
 .PHONY: test
 test: ## run all tests; those for services that are not there are skipped (see deploy/local)
 	$(GO) test -p $(TEST_PACKAGES_AT_A_TIME) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./...
+	cd $(BENCH_DIR) && $(GO) test -p $(TEST_PACKAGES_AT_A_TIME) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./...
 
 .PHONY: race
 race: ## run the tests of the packages with goroutines under the race detector, without the long ones
@@ -48,10 +51,12 @@ lint: ## formatting, go vet, staticcheck, go.mod
 	$(GO) mod tidy -diff
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
+	cd $(BENCH_DIR) && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./...
 
 .PHONY: download
 download: ## fetch all that lint and the tests need of modules, so that they run offline
 	$(GO) mod download
+	cd $(BENCH_DIR) && $(GO) mod download
 	$(GO) run $(STATICCHECK) -version
 
 .PHONY: fuzz
@@ -64,12 +69,16 @@ fuzz: ## run each fuzz target for FUZZ_TIME (10s)
 	  done || exit 1; \
 	done
 
-.PHONY: bench
-bench: ## run the benchmarks (BENCH: which)
+.PHONY: microbench
+microbench: ## measure single functions with go test -bench (BENCH: which)
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
-# What chaos and sim are given: --seed, --duration, --rate, --faults and more; ARGS=--help lists them.
+# What bench, chaos and sim are given: --seed, --events, --duration, --faults and more; ARGS=--help lists them.
 ARGS ?=
+
+.PHONY: bench
+bench: ## measure Lapwing and its peers side by side on real services (ARGS: --scenarios, --only 'lapwing*' ...)
+	@cd $(BENCH_DIR) && $(GO) run . $(ARGS)
 
 .PHONY: chaos
 chaos: ## break a real cluster around real engines, and check all that came of it (ARGS: --seed 7 --faults all ...)

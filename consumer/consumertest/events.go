@@ -44,6 +44,8 @@ type EventOptions struct {
 	UserFirst int64 // the users are UserFirst .. UserFirst+Users-1
 	// Zipf is the exponent of a Zipf distribution of users, above 1; 0: uniform.
 	Zipf float64
+	// Hot is the share of events of one hot user, UserFirst, beside those that the distribution gives it.
+	Hot float64
 	// TimeFirst is the first event time in seconds; 0: 1000.
 	TimeFirst int64
 	// GapSeconds is the mean event time between two events of a user; 0: 6, so that a window of 30 s holds about five.
@@ -124,6 +126,9 @@ func (g *Generator) Next() Input {
 const straysShiftMax = 12
 
 func (g *Generator) user() int64 {
+	if g.o.Hot > 0 && g.rng.Float64() < g.o.Hot {
+		return g.o.UserFirst
+	}
 	if g.zipf != nil {
 		return g.o.UserFirst + int64(g.zipf.Uint64())
 	}

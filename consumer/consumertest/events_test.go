@@ -97,6 +97,22 @@ func TestGeneratorZipf(t *testing.T) {
 	}
 }
 
+func TestGeneratorHot(t *testing.T) {
+	const n = 10_000
+	g := NewGenerator(EventOptions{Seed: 1, Users: 100, UserFirst: 7, Hot: 0.5})
+	count := map[int64]int{}
+	for range n {
+		count[g.Next().User]++
+	}
+	// Half of all, and its part of a hundred of the others.
+	if count[7] < 4850 || count[7] > 5250 {
+		t.Errorf("the hot user has %d of %d events, want about 5050", count[7], n)
+	}
+	if len(count) != 100 {
+		t.Errorf("%d users, want 100", len(count))
+	}
+}
+
 // TestBadVariants holds each planted value against the decoder that names the reasons.
 func TestBadVariants(t *testing.T) {
 	g := NewGenerator(EventOptions{Seed: 1})

@@ -1,13 +1,9 @@
 package consumertest
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"math"
-	"slices"
-	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -31,6 +27,8 @@ type ThroughputOptions struct {
 	Group, Topic string
 	// Copies is the topic of what is forwarded ("": nothing is): the end is when the group has judged that too.
 	Copies string
+	// Start, unless nil, is called once when it is known how much there is to read: it starts the group.
+	Start func() error
 	// Mark, unless nil, is called when a tenth is committed and when all is: the moments that the rate is taken between.
 	Mark func(whole bool)
 }
@@ -38,7 +36,8 @@ type ThroughputOptions struct {
 // sampleInterval is how often the committed offsets are asked for: the error of each of the two moments.
 const sampleInterval = 20 * time.Millisecond
 
-// MeasureThroughput watches the group's committed offsets until they reach the topic's end. The group starts after it.
+// MeasureThroughput watches the group's committed offsets until they reach the topic's end. The group starts after it, or
+// by it.
 func MeasureThroughput(ctx context.Context, o ThroughputOptions) (Throughput, error) {
 	client, err := kgo.NewClient(kgo.SeedBrokers(o.Brokers...))
 	if err != nil {
@@ -52,6 +51,11 @@ func MeasureThroughput(ctx context.Context, o ThroughputOptions) (Throughput, er
 	}
 	if first == 0 {
 		return Throughput{}, fmt.Errorf("consumertest: group %s has nothing left to read in %s", o.Group, o.Topic)
+	}
+	if o.Start != nil {
+		if err := o.Start(); err != nil {
+			return Throughput{}, err
+		}
 	}
 	var t Throughput
 	var began, tenth time.Time
@@ -164,108 +168,4 @@ func lagOf(ctx context.Context, admin *kadm.Client, list func(context.Context, .
 		lag += max(end.Offset-at, 0)
 	})
 	return lag, nil
-}
-
-// Latency is how long events took from their creation by a producer to a read_committed consumer of the results.
-type Latency struct {
-	Counted       int
-	P50, P99, Max time.Duration
-	Unseen        int // events whose result did not come in time
-}
-
-// String gives the figures in one line.
-func (l Latency) String() string {
-	return fmt.Sprintf("%d results: p50 %v, p99 %v, max %v; %d not seen", l.Counted,
-		l.P50.Round(100*time.Microsecond), l.P99.Round(100*time.Microsecond), l.Max.Round(100*time.Microsecond), l.Unseen)
-}
-
-// LatencyOptions says what MeasureLatency does. Brokers, Input, Output, PerSecond and Duration are required.
-type LatencyOptions struct {
-	Brokers       []string
-	Input, Output string
-	PerSecond     int
-	Duration      time.Duration // counted
-	Warm          time.Duration // before it, not counted
-	Drain         time.Duration // how long the last results are waited for; 0: 10 s
-}
-
-const latencyDrainDefault = 10 * time.Second
-
-// MeasureLatency produces the generator's events at a rate, while engines run, and watches the results.
-func MeasureLatency(ctx context.Context, o LatencyOptions, g *Generator) (Latency, error) {
-	client, err := kgo.NewClient(kgo.SeedBrokers(o.Brokers...), kgo.ConsumeTopics(o.Output), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtEnd()), kgo.FetchMaxWait(fetchWait))
-	if err != nil {
-		return Latency{}, fmt.Errorf("consumertest: client of %v: %w", o.Brokers, err)
-	}
-	defer client.Close()
-	seen := map[string]time.Time{}
-	read := func(wait time.Duration) {
-		poll, cancel := context.WithTimeout(ctx, wait)
-		defer cancel()
-		fetches := client.PollFetches(poll)
-		now := time.Now()
-		fetches.EachRecord(func(r *kgo.Record) {
-			if source, ok := header(r, headerSource); ok {
-				seen[string(source)] = now
-			}
-		})
-	}
-	read(time.Second) // from here on the consumer stands at the ends
-
-	produced := make(chan error, 1)
-	var mu sync.Mutex
-	created := map[string]time.Time{}
-	start := time.Now()
-	go func() { // ends with its count, and produced is always received
-		_, err := Produce(ctx, ProduceOptions{
-			Brokers: o.Brokers, Topic: o.Input, PerSecond: o.PerSecond, Count: int((o.Warm + o.Duration).Seconds() * float64(o.PerSecond)),
-			Acked: func(partition int32, offset int64, at time.Time) {
-				mu.Lock()
-				defer mu.Unlock()
-				created[fmt.Sprintf("%s/%d/%d", o.Input, partition, offset)] = at
-			},
-		}, g)
-		produced <- err
-	}()
-	var produceErr error
-	var drain time.Time
-	for running := true; running || len(seen) < len(created) && time.Now().Before(drain); {
-		read(100 * time.Millisecond)
-		select {
-		case produceErr = <-produced:
-			running, drain = false, time.Now().Add(cmp.Or(o.Drain, latencyDrainDefault))
-		default:
-		}
-	}
-	if err := errors.Join(produceErr, ctx.Err()); err != nil {
-		return Latency{}, err
-	}
-	return latencies(created, seen, start.Add(o.Warm)), nil
-}
-
-func latencies(created, seen map[string]time.Time, from time.Time) Latency {
-	var l Latency
-	var all []time.Duration
-	for source, at := range created {
-		if at.Before(from) {
-			continue
-		}
-		if result, ok := seen[source]; ok {
-			all = append(all, result.Sub(at))
-		} else {
-			l.Unseen++
-		}
-	}
-	slices.Sort(all)
-	l.Counted = len(all)
-	if l.Counted > 0 {
-		l.P50, l.P99, l.Max = quantile(all, 0.5), quantile(all, 0.99), all[len(all)-1]
-	}
-	return l
-}
-
-// quantile is the smallest value that is not below the share q of the sorted values.
-func quantile(sorted []time.Duration, q float64) time.Duration {
-	return sorted[max(int(math.Ceil(q*float64(len(sorted))))-1, 0)]
 }

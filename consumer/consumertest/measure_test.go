@@ -3,7 +3,6 @@ package consumertest
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -68,19 +67,18 @@ func TestMeasureThroughput(t *testing.T) {
 	var marks []bool
 	var measured Throughput
 	var measureErr error
-	tenth := make(chan struct{})
+	started, tenth := make(chan struct{}), make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		measured, measureErr = MeasureThroughput(testContext(t), ThroughputOptions{
-			Brokers: brokers, Group: "g", Topic: testInput, Mark: func(whole bool) {
+			Brokers: brokers, Group: "g", Topic: testInput, Start: func() error { close(started); return nil }, Mark: func(whole bool) {
 				if marks = append(marks, whole); !whole {
 					close(tenth)
 				}
 			},
 		})
 	})
-	// Nothing is committed yet: the measurement must see the whole lag first. One partition of four is more than a tenth.
-	time.Sleep(100 * time.Millisecond)
+	<-started // the whole lag is known. One partition of four is more than a tenth
 	commit(t, brokers, "g", map[int32]int64{0: ends[0]})
 	<-tenth
 	commit(t, brokers, "g", ends)
@@ -88,58 +86,17 @@ func TestMeasureThroughput(t *testing.T) {
 	if measureErr != nil || measured.Events != 1000-ends[0] || measured.Duration <= 0 || !slices.Equal(marks, []bool{false, true}) {
 		t.Errorf("measured %+v, %v, marks %v, want %d events", measured, measureErr, marks, 1000-ends[0])
 	}
+	cannot := errors.New("no such program")
+	if _, err := MeasureThroughput(testContext(t), ThroughputOptions{
+		Brokers: brokers, Group: "h", Topic: testInput, Start: func() error { return cannot },
+	}); !errors.Is(err, cannot) {
+		t.Errorf("a group that does not start: %v", err)
+	}
 	if got := lag(); got != 0 {
 		t.Errorf("Lag at the end = %d", got)
 	}
 	if n, err := Committed(testContext(t), brokers, "g", testInput); n != 1000 || err != nil {
 		t.Errorf("Committed = %d, %v, want 1000", n, err)
-	}
-}
-
-// TestMeasureLatency answers each input record at once, but for every tenth, which is never answered.
-func TestMeasureLatency(t *testing.T) {
-	brokers := fakeKafka(t)
-	f, err := newFollower(brokers, testInput)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.close()
-	client, err := producerClient(brokers)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	ctx, stop := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for n := 0; ctx.Err() == nil; {
-			_, _ = f.poll(ctx, func(r *kgo.Record) {
-				if n++; n%10 == 0 {
-					return
-				}
-				client.Produce(ctx, &kgo.Record{Topic: testOutput, Headers: []kgo.RecordHeader{
-					{Key: headerSource, Value: fmt.Appendf(nil, "%s/%d/%d", r.Topic, r.Partition, r.Offset)},
-				}}, nil)
-			})
-		}
-	})
-	latency, err := MeasureLatency(testContext(t), LatencyOptions{
-		Brokers: brokers, Input: testInput, Output: testOutput, PerSecond: 500, Duration: time.Second, Drain: time.Second,
-	}, NewGenerator(EventOptions{}))
-	stop()
-	wg.Wait()
-	if err != nil || latency.Counted != 450 || latency.Unseen != 50 || latency.P50 <= 0 || latency.P99 < latency.P50 || latency.Max < latency.P99 {
-		t.Errorf("%v, %v, want 450 counted and 50 not seen", latency, err)
-	}
-}
-
-func TestQuantile(t *testing.T) {
-	var hundred []time.Duration
-	for i := range 100 {
-		hundred = append(hundred, time.Duration(i+1))
-	}
-	if quantile(hundred, 0.5) != 50 || quantile(hundred, 0.99) != 99 || quantile(hundred[:1], 0.99) != 1 {
-		t.Errorf("quantiles %d %d %d", quantile(hundred, 0.5), quantile(hundred, 0.99), quantile(hundred[:1], 0.99))
 	}
 }
 
