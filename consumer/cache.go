@@ -119,7 +119,7 @@ func (c *cache) open(e *entry) *rules.UserState {
 		st.RunType, st.RunLength, st.Types = 0, 0, st.Types[:0]
 		return st
 	}
-	if err := c.codec.DecodeState(e.encoded(), st); err != nil {
+	if err := c.codec.ReopenState(e.encoded(), st); err != nil {
 		panic(fmt.Sprintf("consumer: user %d: the state in memory: %v", e.user, err)) // close has just written it
 	}
 	return st

@@ -281,16 +281,34 @@ func (a *Amount) big() (coefficient *big.Int, scale uint8) {
 // DecodeAmount reads the binary form that b begins with and returns what follows it. Bytes that AppendBinary does not
 // write give an error that wraps ErrAmountBinary.
 func DecodeAmount(b []byte) (Amount, []byte, error) {
+	var a Amount
+	rest, err := a.DecodeBinary(b)
+	return a, rest, err
+}
+
+// DecodeBinary is DecodeAmount into a, which is 0 after an error.
+func (a *Amount) DecodeBinary(b []byte) (rest []byte, err error) {
+	// Nearly all amounts have two bytes or one.
+	switch {
+	case len(b) > 0 && b[0] < 0x80 && b[0] > 0:
+		*a = Amount{lo: uint64(b[0]) - 1, scale: shortScale}
+		return b[1:], nil
+	case len(b) > 1 && b[0] >= 0x80 && b[1] < 0x80 && b[1] > 0:
+		*a = Amount{lo: (uint64(b[0]&0x7f) | uint64(b[1])<<7) - 1, scale: shortScale}
+		return b[2:], nil
+	}
 	head, n := binary.Uvarint(b)
 	switch {
 	case n <= 0:
-		return Amount{}, nil, fmt.Errorf("%w: bad varint", ErrAmountBinary)
+		*a, err = Amount{}, fmt.Errorf("%w: bad varint", ErrAmountBinary)
 	case n > 1 && b[n-1] == 0:
-		return Amount{}, nil, fmt.Errorf("%w: varint is longer than needed", ErrAmountBinary)
+		*a, err = Amount{}, fmt.Errorf("%w: varint is longer than needed", ErrAmountBinary)
 	case head > 0:
-		return newAmount(0, head-1, shortScale), b[n:], nil
+		*a, rest = newAmount(0, head-1, shortScale), b[n:]
+	default:
+		*a, rest, err = decodeLong(b)
 	}
-	return decodeLong(b)
+	return rest, err
 }
 
 // decodeLong reads the long form.

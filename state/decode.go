@@ -36,8 +36,22 @@ func (c *Codec) DecodeState(b []byte, st *rules.UserState) error {
 	return c.decodeState(recordVersion, b, st)
 }
 
+// ReopenState is DecodeState for bytes that AppendState of this Codec has
+// written: it does not look for invariants that hold of them.
+func (c *Codec) ReopenState(b []byte, st *rules.UserState) error {
+	return c.readState(recordVersion, b, st)
+}
+
 // decodeState is DecodeState for a record of a version.
 func (c *Codec) decodeState(version byte, b []byte, st *rules.UserState) error {
+	if err := c.readState(version, b, st); err != nil {
+		return err
+	}
+	return checkState(st, c.types.Len())
+}
+
+// readState reads a state without checking what its parts are to each other.
+func (c *Codec) readState(version byte, b []byte, st *rules.UserState) error {
 	in := input{b: b, v1: version == recordVersionV1}
 	st.RunType, st.RunLength, st.Types = 0, 0, st.Types[:0]
 	if run := in.uvarint(math.MaxUint64, "run length"); run > 0 {
@@ -82,7 +96,7 @@ func (c *Codec) decodeState(version byte, b []byte, st *rules.UserState) error {
 			}
 		}
 	}
-	return checkState(st, c.types.Len())
+	return nil
 }
 
 // another makes a slice longer by one element and returns that: as it was left
@@ -116,7 +130,7 @@ func (in *input) typeState(t *rules.TypeState) {
 	last := int(min(t.Rising, rules.LastMax))
 	t.Last = slices.Grow(t.Last[:0], last)[:last]
 	for i := range t.Last {
-		t.Last[i] = in.amount()
+		in.amount(&t.Last[i])
 	}
 	t.Series = t.Series[:0]
 	resolution, more := int64(1), true
@@ -162,7 +176,7 @@ func (in *input) buckets(into *[]rules.Bucket, n uint64, latest rules.Time) {
 		}
 		b := &buckets[i]
 		b.Time, b.Count = latest, count
-		b.Sum = in.amount()
+		in.amount(&b.Sum)
 		if in.err != nil {
 			return
 		}
@@ -188,9 +202,8 @@ func (in *input) fail(what string) {
 
 // uvarint reads a number up to limit in its shortest form.
 func (in *input) uvarint(limit uint64, what string) uint64 {
-	if len(in.b) > 0 && in.b[0] < 0x80 && uint64(in.b[0]) <= limit {
-		v := uint64(in.b[0])
-		in.b = in.b[1:]
+	if v, n := shortUvarint(in.b); n > 0 && v <= limit {
+		in.b = in.b[n:]
 		return v
 	}
 	v, n := binary.Uvarint(in.b)
@@ -225,22 +238,35 @@ func (in *input) bytes(n int) []byte {
 	return v
 }
 
+// shortUvarint reads a number of one or two bytes, as nearly all are; n is 0
+// where it is another, or not in its shortest form.
+func shortUvarint(b []byte) (v uint64, n int) {
+	switch {
+	case len(b) > 0 && b[0] < 0x80:
+		return uint64(b[0]), 1
+	case len(b) > 1 && b[1] < 0x80 && b[1] > 0:
+		return uint64(b[0]&0x7f) | uint64(b[1])<<7, 2
+	}
+	return 0, 0
+}
+
 // amount reads an amount.
-func (in *input) amount() rules.Amount {
+func (in *input) amount(a *rules.Amount) {
 	if in.err != nil {
-		return rules.Amount{}
+		*a = rules.Amount{}
+		return
 	}
 	if in.v1 {
-		return in.v1Amount()
+		*a = in.v1Amount()
+		return
 	}
-	v, rest, err := rules.DecodeAmount(in.b)
+	rest, err := a.DecodeBinary(in.b)
 	if err != nil {
 		in.err = fmt.Errorf("%w: %w", ErrCorrupt, err)
 		in.b = nil
-		return rules.Amount{}
+		return
 	}
 	in.b = rest
-	return v
 }
 
 // v1Amount reads an amount of version 1. Its first number is twice the

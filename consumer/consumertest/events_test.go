@@ -3,7 +3,9 @@ package consumertest
 import (
 	"encoding/json"
 	"reflect"
+	"regexp"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/lapwing/lapwing/consumer/contract"
@@ -148,5 +150,24 @@ func BenchmarkGenerator(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		g.Next()
+	}
+}
+
+// TestGeneratorOrdinary: every amount has two decimals, there is no unknown member, and the times ascend.
+func TestGeneratorOrdinary(t *testing.T) {
+	g := NewGenerator(EventOptions{Ordinary: true, LatenessMax: -1})
+	form := regexp.MustCompile(`^\{"type":"(deposit|withdraw)","amount":"[0-9]+\.[0-9]{2}","user_id":[0-9]+,"time":([0-9]+)\}$`)
+	last := 0
+	for range 10_000 {
+		value := g.Next().Value
+		m := form.FindSubmatch(value)
+		if m == nil {
+			t.Fatalf("%s", value)
+		}
+		at, err := strconv.Atoi(string(m[2]))
+		if err != nil || at < last {
+			t.Fatalf("time %d after %d, %v", at, last, err)
+		}
+		last = at
 	}
 }

@@ -132,7 +132,7 @@ func (o *options) selected(name string) bool {
 
 // eventOptions returns the generator's options of the uniform input; the others differ in a few.
 func (o *options) eventOptions() consumertest.EventOptions {
-	return consumertest.EventOptions{Seed: o.seed, Users: o.users}
+	return consumertest.EventOptions{Seed: o.seed, Users: o.users, Ordinary: true, LatenessMax: 2}
 }
 
 // environment returns a variable, or what it is by default.

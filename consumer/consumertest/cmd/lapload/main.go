@@ -63,6 +63,8 @@ func run(args []string) int {
 	flags.Float64Var(&o.events.Bad, "bad", 0, "share of records that are no events")
 	flags.Float64Var(&o.events.Tombstones, "tombstones", 0, "share of tombstones")
 	flags.Float64Var(&o.events.Strays, "strays", 0, "share of events in another partition than their user's")
+	flags.BoolVar(&o.events.Ordinary, "ordinary", false, "amounts of two decimals, no unknown members")
+	flags.Int64Var(&o.events.LatenessMax, "lateness", 0, "seconds that a third of the events are late by, at most; 0: 30, negative: none is late")
 	flags.Float64Var(&o.events.Headers, "headers", 0, "share of events with headers")
 	if len(args) == 0 || commands[args[0]] == nil {
 		fmt.Fprintln(os.Stderr, "usage: lapload topics|produce|measure|lag|latency|check [flags]; lapload check -h lists them")
