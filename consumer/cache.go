@@ -17,9 +17,9 @@ type entry struct {
 	// changed is the offset after the last event that this tenure applied, 0 when it only loaded the state.
 	changed int64
 
-	index  uint32 // of this entry in its cache
-	live   bool   // a user has it
-	size   uint8  // of encoded, 0 for a new user; or sizeLarge
+	index  uint32          // of this entry in its cache
+	live   bool            // a user has it
+	size   uint8           // of encoded, 0 for a new user; or sizeLarge
 	packed [packedMax]byte // the state as state.Codec writes it
 }
 

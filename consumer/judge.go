@@ -351,8 +351,13 @@ func (t *tenure) publish(r *record, now time.Time) {
 	t.open.counts.results++
 	source := t.sourceOf(r)
 	s.key = strconv.AppendInt(s.key[:0], r.event.UserID, 10)
-	s.value = t.encoder.Append(s.value[:0], &r.event, source, &t.verdict)
-	s.source = contract.AppendSource(s.source[:0], source)
+	s.value = t.encoder.AppendKeyed(s.value[:0], s.key, &r.event, source, &t.verdict)
+	s.source = append(s.source[:0], t.readers[r.source].prefix...)
+	if r.extra == nil || r.extra.origin == nil {
+		s.source = strconv.AppendInt(s.source, source.Offset, 10)
+	} else {
+		s.source = contract.AppendSource(s.source[:0], source)
+	}
 	alert := headerNoAlert
 	if len(t.verdict.Alerts) > 0 {
 		alert = headerAlert

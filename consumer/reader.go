@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -107,6 +108,7 @@ type reader struct {
 	lane    int32
 	index   int // of the source
 	source  source
+	prefix  []byte // of its records' contract.HeaderSource: all but the offset
 	fetcher *wire.Fetcher
 	decoder *contract.Decoder
 	key     []byte
@@ -125,6 +127,7 @@ func newReader(e *Engine, under layout, lane int32, index int, arrived chan<- st
 		free:    make(chan *chunk, chunksAhead+1),
 		arrived: arrived,
 	}
+	r.prefix = bytes.TrimSuffix(contract.AppendSource(nil, contract.Source{Topic: r.source.topic, Partition: lane}), []byte("0"))
 	r.fetcher = r.newFetcher()
 	for range chunksAhead + 1 {
 		r.free <- new(chunk)

@@ -202,10 +202,16 @@ func (in *input) fail(what string) {
 
 // uvarint reads a number up to limit in its shortest form.
 func (in *input) uvarint(limit uint64, what string) uint64 {
-	if v, n := shortUvarint(in.b); n > 0 && v <= limit {
-		in.b = in.b[n:]
+	if len(in.b) > 0 && in.b[0] < 0x80 && uint64(in.b[0]) <= limit {
+		v := uint64(in.b[0])
+		in.b = in.b[1:]
 		return v
 	}
+	return in.longUvarint(limit, what)
+}
+
+// longUvarint is uvarint for a number of several bytes, or none.
+func (in *input) longUvarint(limit uint64, what string) uint64 {
 	v, n := binary.Uvarint(in.b)
 	if n <= 0 || v > limit || n > 1 && in.b[n-1] == 0 {
 		in.fail("bad " + what)
@@ -236,18 +242,6 @@ func (in *input) bytes(n int) []byte {
 	v := in.b[:n]
 	in.b = in.b[n:]
 	return v
-}
-
-// shortUvarint reads a number of one or two bytes, as nearly all are; n is 0
-// where it is another, or not in its shortest form.
-func shortUvarint(b []byte) (v uint64, n int) {
-	switch {
-	case len(b) > 0 && b[0] < 0x80:
-		return uint64(b[0]), 1
-	case len(b) > 1 && b[1] < 0x80 && b[1] > 0:
-		return uint64(b[0]&0x7f) | uint64(b[1])<<7, 2
-	}
-	return 0, 0
 }
 
 // amount reads an amount.

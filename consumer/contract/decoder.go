@@ -58,6 +58,7 @@ type Event struct {
 type Decoder struct {
 	options DecoderOptions
 	scanner scanner
+	plainly bool // the options leave the time to the event, in seconds: what plain reads
 }
 
 // NewDecoder returns a decoder; options that are zero get their defaults.
@@ -75,7 +76,10 @@ func NewDecoder(o DecoderOptions) *Decoder {
 	if o.TimeFromRecord {
 		required = memberTime
 	}
-	return &Decoder{options: o, scanner: scanner{depthMax: o.DepthMax, required: required}}
+	return &Decoder{
+		options: o, scanner: scanner{depthMax: o.DepthMax, required: required},
+		plainly: !o.TimeFromRecord && !o.TimeMillis && o.MaxFuture == 0,
+	}
 }
 
 // Decode reads the event in a record's value into ev, or says why it is none; ev is then undefined.
@@ -85,6 +89,9 @@ func NewDecoder(o DecoderOptions) *Decoder {
 func (d *Decoder) Decode(value []byte, recordTimeMillis int64, ev *Event) *Refusal {
 	if len(value) > d.options.BytesMax {
 		return refuse(ReasonTooLarge, "%d bytes, at most %d are allowed", len(value), d.options.BytesMax)
+	}
+	if d.plainly && d.plain(value, ev) {
+		return nil
 	}
 	if len(value) >= 5 && value[0] == 0 {
 		return refuse(ReasonConfluentFramed, "schema registry wire format with schema id %d, expected plain JSON",

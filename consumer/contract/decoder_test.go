@@ -414,3 +414,50 @@ func TestRefusalError(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// TestPlain says which events take the short way, and that those beside them take the other one: to the same event, or to a
+// refusal.
+func TestPlain(t *testing.T) {
+	d := NewDecoder(DecoderOptions{})
+	for _, c := range []struct {
+		value        string
+		plain, whole bool
+	}{
+		{usual, true, true},
+		{`{"type": "withdraw", "amount": "1042.50", "user_id": 123456, "time": 1700000000}`, true, true}, // Python's json
+		{`{"user_id":0,"amount":"0.1","type":"deposit","time":0}`, true, true},
+		{`{"time":10,"type":"deposit","amount":"999999999999999999.999999999999999999","user_id":999999999999999999}`, true, true},
+		{`{"time":10,"type":"deposit","amount":"1","user_id":9223372036854775807}`, false, true},
+		{`{"time":99999999999,"type":"deposit","amount":"1","user_id":1}`, true, true},
+		{`{"time":100000000000,"type":"deposit","amount":"1","user_id":1}`, false, false},
+		{`{"time":010,"type":"deposit","amount":"1","user_id":1}`, false, false},
+		{`{"time":1.0,"type":"deposit","amount":"1","user_id":1}`, false, false},
+		{`{"time":1,"type":"deposit","amount":"01","user_id":1}`, true, true},
+		{`{"time":1,"type":"deposit","amount":"0.0","user_id":1}`, false, false},
+		{`{"time":1,"type":"deposit","amount":"-1","user_id":1}`, false, false},
+		{`{"time":1,"type":"deposit","amount":"1","user_id":-1}`, false, false},
+		{`{"time":1,"type":"deposit","amount":"1","user_id":1,"time":1}`, false, false},
+		{`{"time":1,"type":"deposit","amount":"1"}`, false, false},
+		{`{"time":1,"type":"deposit","amount":"1","user_id":1,}`, false, false},
+		{`{"time":1,"type":"deposit","amount":"1","user_id":1} `, false, true},
+		{`{"time":1,"type":"deposit","amount":"1","user_id":1}}`, false, false},
+		{`{"time":1,"type":"deposit","amount":"1","user_id":1,"x":null}`, false, true},
+		{`{"time":1,"type":"d\u0065posit","amount":"1","user_id":1}`, false, true},
+		{`{"time":1,"type":"deposits","amount":"1","user_id":1}`, false, false},
+		{`{"time":1,"type":"deposit","amount":"1","user_id":1`, false, false},
+		{`{"time":`, false, false},
+		{`{`, false, false},
+		{``, false, false},
+	} {
+		var short, long Event
+		plain := d.plain([]byte(c.value), &short)
+		d.plainly = false
+		refusal := d.Decode([]byte(c.value), 0, &long)
+		if plain != c.plain || (refusal == nil) != c.whole {
+			t.Errorf("%s: plain %t, want %t; refusal %v, an event: %t", c.value, plain, c.plain, refusal, c.whole)
+		}
+		if plain && refusal == nil && (short.Event != long.Event || string(short.AmountText) != string(long.AmountText)) {
+			t.Errorf("%s: %+v, and the whole way %+v", c.value, short, long)
+		}
+	}
+}

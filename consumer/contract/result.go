@@ -61,6 +61,12 @@ func NewResultEncoder(types *rules.Types, d Detail) *ResultEncoder {
 // Append appends the result of an event. It allocates nothing if dst has room, and keeps none of its
 // arguments.
 func (e *ResultEncoder) Append(dst []byte, ev *Event, src Source, v *rules.Verdict) []byte {
+	var key [20]byte
+	return e.AppendKeyed(dst, AppendUserKey(key[:0], ev.UserID), ev, src, v)
+}
+
+// AppendKeyed is Append for a caller who has the result's key, as AppendUserKey writes it.
+func (e *ResultEncoder) AppendKeyed(dst, key []byte, ev *Event, src Source, v *rules.Verdict) []byte {
 	alert := len(v.Alerts) > 0
 	if alert {
 		dst = append(dst, `{"alert":true,"alert_codes":[`...)
@@ -74,7 +80,7 @@ func (e *ResultEncoder) Append(dst []byte, ev *Event, src Source, v *rules.Verdi
 	} else {
 		dst = append(dst, `{"alert":false,"alert_codes":[],"user_id":`...)
 	}
-	dst = strconv.AppendInt(dst, ev.UserID, 10)
+	dst = append(dst, key...)
 	if e.detail == DetailFull {
 		dst = e.appendEvent(dst, ev, src)
 		if v.LateBy > 0 {
