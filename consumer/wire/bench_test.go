@@ -2,7 +2,9 @@ package wire
 
 import (
 	"fmt"
+	"slices"
 	"testing"
+	"time"
 )
 
 const benchValue = `{"alert":false,"alert_codes":[],"user_id":12345,"event":{"type":"deposit","amount":"42.00","time":1700000000}}`
@@ -74,5 +76,40 @@ func BenchmarkBatchMerge(b *testing.B) {
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*4*records), "ns/record")
 		})
+	}
+}
+
+// BenchmarkTransaction commits one record and one offset, on kfake and on the real
+// broker, under both protocols.
+func BenchmarkTransaction(b *testing.B) {
+	for on, start := range map[string]func(testing.TB) broker{"kfake": func(b testing.TB) broker { return fakeBroker(b) }, "kafka": realBroker} {
+		for name, first := range map[string]bool{"first": true, "second": false} {
+			b.Run(on+"/"+name, func(b *testing.B) {
+				k := start(b)
+				k.firstProtocol = first
+				c := k.client(b)
+				topic := k.topic(b, c, 1)
+				member := k.join(b, k.client(b), unique("group"), topic)
+				p := k.ready(b, c, ProducerOptions{})
+				batch := NewBatch(topic, 0)
+				times := make([]time.Duration, 0, 1<<16)
+				b.ReportAllocs()
+				for b.Loop() {
+					batch.Reset(topic, 0)
+					batch.Append(1_700_000_000_000, []byte("12345"), []byte(benchValue))
+					start := time.Now()
+					err := p.Commit(b.Context(), &Transaction{Batches: []*Batch{batch}, Member: member,
+						Offsets: []TopicOffsets{{topic, map[int32]OffsetMeta{0: {1, ""}}}}})
+					if err != nil {
+						b.Fatal(err)
+					}
+					times = append(times, time.Since(start))
+				}
+				slices.Sort(times)
+				for _, q := range []int{50, 99} {
+					b.ReportMetric(float64(times[len(times)*q/100].Microseconds()), fmt.Sprintf("p%d-µs", q))
+				}
+			})
+		}
 	}
 }

@@ -107,7 +107,10 @@ func TestEveryCallHasADeadline(t *testing.T) {
 
 // TestCoordinatorIsPinned counts the requests of a commit.
 func TestCoordinatorIsPinned(t *testing.T) {
-	b := fakeBroker(t)
+	eachProtocol(t, fakeBroker(t), testCoordinatorIsPinned)
+}
+
+func testCoordinatorIsPinned(t *testing.T, b broker) {
 	counts := newFaults()
 	c := b.client(t, func(o *Options) {
 		o.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -117,7 +120,7 @@ func TestCoordinatorIsPinned(t *testing.T) {
 	})
 	topic := b.topic(t, c, 1)
 	member := b.join(t, b.client(t), unique("group"), topic)
-	p := ready(t, c, ProducerOptions{})
+	p := b.ready(t, c, ProducerOptions{})
 	for i := range int64(10) {
 		err := p.Commit(testContext(t), &Transaction{Batches: []*Batch{one(topic, 0, "x")}, Member: member,
 			Offsets: []TopicOffsets{{topic, map[int32]OffsetMeta{0: {i, ""}}}}})
@@ -125,10 +128,14 @@ func TestCoordinatorIsPinned(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	announced := 0
+	if b.firstProtocol {
+		announced = 10
+	}
 	for key, want := range map[protocol.ApiKey]int{
 		protocol.FindCoordinator: 2, // The transactional id's and the group's.
-		protocol.InitProducerId:  1, protocol.AddPartitionsToTxn: 10, protocol.Produce: 10,
-		protocol.AddOffsetsToTxn: 10, protocol.TxnOffsetCommit: 10, protocol.EndTxn: 10,
+		protocol.InitProducerId:  1, protocol.AddPartitionsToTxn: announced, protocol.Produce: 10,
+		protocol.AddOffsetsToTxn: announced, protocol.TxnOffsetCommit: 10, protocol.EndTxn: 10,
 	} {
 		if got := counts.hits(key); got != want {
 			t.Errorf("%d requests of %v, want %d", got, key, want)

@@ -120,15 +120,22 @@ func (d *decoder) compactCount(size int) int {
 }
 
 // tags skips the tagged fields of a flexible version.
-func (d *decoder) tags() {
+func (d *decoder) tags() { d.eachTag(func(uint64, *decoder) {}) }
+
+// eachTag gives fn the tagged fields of a flexible version. What fn leaves of a
+// field is skipped.
+func (d *decoder) eachTag(fn func(tag uint64, field *decoder)) {
 	for n := d.uvarint(); n > 0 && !d.bad; n-- {
-		d.uvarint()
+		tag := d.uvarint()
 		size := d.uvarint()
 		if size > uint64(len(d.rest)) {
 			d.fail()
 			return
 		}
-		d.take(int(size))
+		field := decoder{rest: d.take(int(size))}
+		if fn(tag, &field); field.bad {
+			d.fail()
+		}
 	}
 }
 

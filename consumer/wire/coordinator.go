@@ -29,7 +29,7 @@ func (k coordinatorKey) String() string {
 }
 
 // coordinatorCache pins coordinators: asking before every request, as kafka-go
-// does, makes 9 round trips of a transaction's 5.
+// does, makes 9 round trips of a transaction's 5, or 5 of its 3.
 type coordinatorCache struct {
 	mu      sync.Mutex
 	brokers map[coordinatorKey]int32

@@ -9,11 +9,14 @@ import (
 // TestMovedCoordinators pins every other broker, and one that does not exist,
 // as coordinator. Each is found to be wrong and looked up again.
 func TestMovedCoordinators(t *testing.T) {
-	b := fakeBroker(t, kfake.NumBrokers(3))
+	eachProtocol(t, fakeBroker(t, kfake.NumBrokers(3)), testMovedCoordinators)
+}
+
+func testMovedCoordinators(t *testing.T, b broker) {
 	c := b.client(t)
 	topic := b.topic(t, c, 1)
 	member := b.join(t, c, unique("group"), topic)
-	p := ready(t, c, ProducerOptions{})
+	p := b.ready(t, c, ProducerOptions{})
 	group, transaction := groupKey(member.Group), transactionKey(p.options.TransactionalID)
 	offset := int64(0)
 	for _, wrong := range []int32{0, 1, 2, 99} {

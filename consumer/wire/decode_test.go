@@ -85,7 +85,7 @@ func produceSeed() []byte {
 		{Partition: 0, ErrorCode: 10, ErrorMessage: &message, ErrorRecords: []kmsg.ProduceResponseTopicPartitionErrorRecord{{RelativeOffset: 3}}},
 		{Partition: 1, BaseOffset: 5},
 	}}}
-	return r.AppendTo(nil)
+	return r.AppendTo([]byte{0})
 }
 
 func TestDecodeProduce(t *testing.T) {
@@ -108,6 +108,11 @@ func TestDecodersRefuseCutAnswers(t *testing.T) {
 	}{
 		"metadata":     {metadataSeed(), func(b []byte) error { _, err := decodeMetadata(b); return err }},
 		"offset fetch": {offsetFetchSeed(), func(b []byte) error { _, err := decodeOffsetFetch(b, "events"); return err }},
+		"API versions": {apiVersionsSeed(2), func(b []byte) error { _, err := decodeAPIVersions(b); return err }},
+		"TxnOffsetCommit": {txnOffsetCommitSeed(), func(b []byte) error {
+			return decodeTxnOffsetCommit(b, []TopicOffsets{{"events", map[int32]OffsetMeta{0: {}}}})
+		}},
+		"EndTxn": {endTxnSeed(1, 1), func(b []byte) error { _, err := decodeEndTxn(b, secondProtocol, noProducer); return err }},
 		"produce": {produceSeed(), func(b []byte) error {
 			_, err := decodeProduce(b, []addressed{{sealed: sealed{batch: NewBatch("alerts", 1)}}})
 			return err

@@ -25,6 +25,11 @@
 //  3. AddOffsetsToTxn, TxnOffsetCommit with member and generation
 //  4. EndTxn
 //
+// Where the cluster has the second transaction protocol (KIP-890), Produce and
+// TxnOffsetCommit do the work of the Add requests, three round trips in place of
+// five (1 stays where batches go to several leaders), and 4 answers with the epoch
+// of the next transaction.
+//
 // Before 4 a crash leaves an open transaction, which the next InitProducerID
 // of the same transactional id (Producer.Init, or Client.FenceTransactionalID
 // by another process) or the broker's timeout aborts: nothing of it is ever

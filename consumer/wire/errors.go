@@ -30,6 +30,9 @@ var (
 	// ErrOffsetsLate is the error of CommitOffsets when the request or its answer
 	// was lost: it may be carried out at any later time.
 	ErrOffsetsLate = errors.New("the offsets may still be committed later")
+	// ErrProtocolOff is the error of a commit when the cluster has switched off the
+	// transaction protocol since Init.
+	ErrProtocolOff = errors.New("the cluster has switched off the transaction protocol since the producer's Init")
 	// ErrState is the error of a Producer method that is not legal in its state.
 	ErrState = errors.New("not legal in this state of the producer")
 )
@@ -114,6 +117,8 @@ func Classify(err error) Class {
 		return TooLarge
 	case errors.Is(err, ErrOffsetsLate):
 		return Rejoin // Only another generation makes the coordinator refuse them.
+	case errors.Is(err, ErrProtocolOff):
+		return Retry // Init finds the protocol that is on.
 	case errors.Is(err, ErrChecksum):
 		return Retry // Bytes damaged on the way are whole when read again.
 	case errors.Is(err, ErrMalformed), errors.Is(err, ErrTooLarge), errors.Is(err, ErrOldFormat), errors.Is(err, ErrState):

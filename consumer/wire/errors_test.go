@@ -67,6 +67,8 @@ func TestClassifyOtherErrors(t *testing.T) {
 		{ErrTooLarge, Fatal},
 		{ErrOldFormat, Fatal},
 		{ErrState, Fatal},
+		{fmt.Errorf("%w: %w", ErrProtocolOff, kafka.UnsupportedVersion), Retry},
+		{kafka.UnsupportedVersion, Fatal},
 		{produceError(10), TooLarge},
 		{errors.New("of unknown origin"), Fatal},
 	} {

@@ -58,7 +58,7 @@ func TestReadWhatFranzWrote(t *testing.T) {
 // some aborted, and reads from random offsets with random limits, as franz-go
 // does.
 func TestInterleavedTransactions(t *testing.T) {
-	onBrokers(t, func(t *testing.T, b broker) {
+	onProtocols(t, func(t *testing.T, b broker) {
 		seed := rand.Uint64()
 		t.Logf("seed %d", seed)
 		rng := rand.New(rand.NewPCG(seed, 1))
@@ -67,7 +67,7 @@ func TestInterleavedTransactions(t *testing.T) {
 		ctx := testContext(t)
 		var producers []*Producer
 		for i := range 4 {
-			p := ready(t, c, ProducerOptions{TransactionTimeout: time.Minute, Compression: Compression(i)})
+			p := b.ready(t, c, ProducerOptions{TransactionTimeout: time.Minute, Compression: Compression(i)})
 			producers = append(producers, p)
 		}
 		open := make([]int, len(producers))
@@ -255,7 +255,7 @@ func TestOffsets(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		p := ready(t, c, ProducerOptions{})
+		p := b.ready(t, c, ProducerOptions{})
 		if err := p.write(ctx, [][]*Batch{{one(topic, 0, "open")}}, &Transaction{}); err != nil {
 			t.Fatal(err)
 		}

@@ -147,3 +147,38 @@ func FuzzProduceResponse(f *testing.F) {
 		}
 	})
 }
+
+func FuzzAPIVersionsResponse(f *testing.F) {
+	f.Add(apiVersionsSeed(2))
+	f.Add([]byte{0, 35})
+	f.Add([]byte{0, 0, 0xff, 0xff, 0xff, 0xff, 0x0f})
+	f.Fuzz(func(t *testing.T, body []byte) {
+		if a, err := decodeAPIVersions(body); err == nil && len(a.requests) > len(body)/7 {
+			t.Fatalf("%d requests in %d bytes", len(a.requests), len(body))
+		}
+	})
+}
+
+func FuzzTxnOffsetCommitResponse(f *testing.F) {
+	offsets := []TopicOffsets{{"events", map[int32]OffsetMeta{0: {}}}}
+	f.Add(txnOffsetCommitSeed())
+	f.Add([]byte{})
+	f.Add(append(compactHeader, 0xff, 0xff, 0xff, 0xff, 0x0f))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		if err := decodeTxnOffsetCommit(body, offsets); err == nil && !bytes.Contains(body, []byte("events")) {
+			t.Fatal("an answer about nothing is taken")
+		}
+	})
+}
+
+func FuzzEndTxnResponse(f *testing.F) {
+	f.Add(endTxnSeed(1, 1))
+	f.Add([]byte{})
+	last := identity{1, 1}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		next, err := decodeEndTxn(body, secondProtocol, last)
+		if (err == nil) == (next == last) {
+			t.Fatalf("%+v, %v", next, err)
+		}
+	})
+}

@@ -18,7 +18,7 @@ func TestStableOffsets(t *testing.T) {
 		topic := b.topic(t, c, 3)
 		group := unique("group")
 		member := b.join(t, c, group, topic)
-		p := ready(t, c, ProducerOptions{})
+		p := b.ready(t, c, ProducerOptions{})
 		commit := func(offset int64) *Transaction {
 			return &Transaction{Member: member, Offsets: []TopicOffsets{{topic, map[int32]OffsetMeta{0: {offset, ""}}}}}
 		}

@@ -24,6 +24,8 @@ type broker struct {
 	name string
 	addr string
 	fake *kfake.Cluster // nil on a real broker.
+	// firstProtocol is for the test's producers.
+	firstProtocol bool
 }
 
 // onBrokers runs a test on kfake and, where LAPWING_TEST_KAFKA names one, on a
@@ -32,6 +34,44 @@ func onBrokers(t *testing.T, test func(t *testing.T, b broker)) {
 	t.Helper()
 	t.Run("kfake", func(t *testing.T) { test(t, fakeBroker(t)) })
 	t.Run("kafka", func(t *testing.T) { test(t, realBroker(t)) })
+}
+
+// onProtocols is onBrokers under each of the two transaction protocols.
+func onProtocols(t *testing.T, test func(t *testing.T, b broker)) {
+	t.Helper()
+	onBrokers(t, func(t *testing.T, b broker) { eachProtocol(t, b, test) })
+}
+
+func eachProtocol(t *testing.T, b broker, test func(t *testing.T, b broker)) {
+	t.Helper()
+	for _, name := range []string{"second protocol", "first protocol"} {
+		t.Run(name, func(t *testing.T) {
+			b.firstProtocol = name == "first protocol"
+			test(t, b)
+		})
+	}
+}
+
+// producer returns a producer of the test's protocol.
+func (b broker) producer(c *Client, o ProducerOptions) *Producer {
+	o.FirstProtocol = o.FirstProtocol || b.firstProtocol
+	if o.TransactionalID == "" {
+		o.TransactionalID = unique("tx")
+	}
+	return c.NewProducer(o)
+}
+
+// ready returns a producer after Init, which must have found the test's protocol.
+func (b broker) ready(t testing.TB, c *Client, o ProducerOptions) *Producer {
+	t.Helper()
+	p := b.producer(c, o)
+	if err := p.Init(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	if want := !p.options.FirstProtocol; p.protocol.implicit != want {
+		t.Fatalf("Init found protocol %+v", p.protocol)
+	}
+	return p
 }
 
 func fakeBroker(t testing.TB, opts ...kfake.Opt) broker {

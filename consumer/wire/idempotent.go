@@ -59,7 +59,7 @@ func (c *Client) NewIdempotentProducer(ctx context.Context, compression Compress
 func (p *IdempotentProducer) Produce(ctx context.Context, batches ...*Batch) error {
 	ctx, cancel := p.client.bound(ctx)
 	defer cancel()
-	by := producing{client: p.client, lost: func() {}}
+	by := producing{client: p.client, version: produceVersion, lost: func() {}}
 	for _, round := range rounds(batches) {
 		pending := make([]sealed, 0, len(round))
 		for _, b := range round {

@@ -93,7 +93,7 @@ func TestProbe(t *testing.T) {
 	encrypted := fakeBroker(t, kfake.TLS(server)).addr
 	authenticated := fakeBroker(t, kfake.EnableSASL(), kfake.Superuser("PLAIN", "user", "right"), kfake.Superuser("SCRAM-SHA-256", "user", "right")).addr
 	both := fakeBroker(t, kfake.TLS(server), kfake.EnableSASL(), kfake.Superuser("PLAIN", "user", "right")).addr
-	old := fakeBroker(t, kfake.MaxVersions(kversion.V2_4_0())).addr
+	old := fakeBroker(t, kfake.MaxVersions(kversion.V3_0_0())).addr
 	for _, x := range []struct {
 		name  string
 		addr  string

@@ -2,7 +2,6 @@ package wire
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -14,9 +13,9 @@ import (
 	"github.com/segmentio/kafka-go/protocol"
 )
 
-// produceVersion is the newest without flexible fields (Kafka 2.4). From 12 on
-// a transactional Produce would follow the second transaction protocol.
-const produceVersion = 8
+// produceVersion is the first with flexible fields; Kafka 3.1 has it. The bytes
+// of 12, the first of the second transaction protocol, are the same.
+const produceVersion = 9
 
 // requestBytesMax bounds the batches of one Produce request that has more than
 // one; a broker takes 100 MiB by default (socket.request.max.bytes).
@@ -31,6 +30,7 @@ type sealed struct {
 // producing is one call that writes batches.
 type producing struct {
 	client        *Client
+	version       int16
 	transactional string // The transactional id, empty without a transaction.
 	lost          func() // Called when a request or its answer may be lost.
 }
@@ -42,7 +42,7 @@ type producing struct {
 func (c *Client) Produce(ctx context.Context, compression Compression, batches []*Batch) error {
 	ctx, cancel := c.bound(ctx)
 	defer cancel()
-	p := producing{client: c, lost: func() {}}
+	p := producing{client: c, version: produceVersion, lost: func() {}}
 	for _, round := range rounds(batches) {
 		pending := make([]sealed, 0, len(round))
 		for _, b := range round {
@@ -205,7 +205,7 @@ func (p *producing) ask(ctx context.Context, r *produceRequest) ([]int16, error)
 	if buf == nil {
 		buf = new([]byte)
 	}
-	x := c.request(slices.Grow((*buf)[:0], r.size+64*len(r.batches)+256), protocol.Produce, produceVersion, false)
+	x := c.request(slices.Grow((*buf)[:0], r.size+64*len(r.batches)+256), protocol.Produce, p.version, true)
 	x.frame = appendProduce(x.frame, p.transactional, c.options.RequestTimeout/2, r.batches)
 	body, err := c.askRaw(ctx, r.broker, x)
 	if err != nil {
@@ -216,62 +216,72 @@ func (p *producing) ask(ctx context.Context, r *produceRequest) ([]int16, error)
 	return decodeProduce(body, r.batches)
 }
 
-// appendProduce encodes a Produce request of version 8. The batches are in the
-// order of their topics.
+// appendProduce encodes a Produce request of a version from 9 to 12. The batches
+// are in the order of their topics.
 func appendProduce(b []byte, transactional string, timeout time.Duration, batches []addressed) []byte {
 	if transactional == "" {
-		b = appendInt16(b, -1)
+		b = append(b, 0) // Null.
 	} else {
-		b = appendString(b, transactional)
+		b = appendCompactString(b, transactional)
 	}
 	b = appendInt16(b, -1) // Acknowledged by all replicas in sync.
 	b = appendInt32(b, int32(timeout.Milliseconds()))
-	topicsAt, topics := len(b), 0
-	b = appendInt32(b, 0)
+	topics := 0
+	for i := range batches {
+		if i == 0 || batches[i].batch.topic != batches[i-1].batch.topic {
+			topics++
+		}
+	}
+	b = appendCompactCount(b, topics)
 	for len(batches) > 0 {
 		n := 1
 		for n < len(batches) && batches[n].batch.topic == batches[0].batch.topic {
 			n++
 		}
-		b = appendString(b, batches[0].batch.topic)
-		b = appendInt32(b, int32(n))
+		b = appendCompactString(b, batches[0].batch.topic)
+		b = appendCompactCount(b, n)
 		for _, s := range batches[:n] {
 			b = appendInt32(b, s.batch.partition)
-			b = appendInt32(b, int32(len(s.bytes)))
+			b = appendCompactCount(b, len(s.bytes))
 			b = append(b, s.bytes...)
+			b = append(b, 0)
 		}
+		b = append(b, 0)
 		batches = batches[n:]
-		topics++
 	}
-	binary.BigEndian.PutUint32(b[topicsAt:], uint32(topics))
-	return b
+	return append(b, 0)
 }
 
-// decodeProduce reads a Produce answer of version 8 about the given batches, and
-// notes the base offset of those that were taken.
+// decodeProduce reads a Produce answer of a version from 9 to 12 about the given
+// batches, and notes the base offset of those that were taken.
 func decodeProduce(body []byte, batches []addressed) ([]int16, error) {
 	d := decoder{rest: body}
+	d.tags()
 	type outcome struct {
 		code int16
 		base int64
 	}
 	found := make(map[topicPartition]outcome, len(batches))
-	for n := d.count(6); n > 0 && !d.bad; n-- {
-		topic := string(d.string())
-		for m := d.count(36); m > 0 && !d.bad; m-- {
+	for n := d.compactCount(3); n > 0 && !d.bad; n-- {
+		topic := string(d.compactString())
+		for m := d.compactCount(33); m > 0 && !d.bad; m-- {
 			partition := d.int32()
 			o := outcome{d.int16(), d.int64()}
 			d.int64() // Append time.
 			d.int64() // Log start.
-			for k := d.count(6); k > 0 && !d.bad; k-- {
+			for k := d.compactCount(6); k > 0 && !d.bad; k-- {
 				d.int32() // Index of a refused record.
-				d.string()
+				d.compactString()
+				d.tags()
 			}
-			d.string() // Message: the code says it.
+			d.compactString() // Message: the code says it.
+			d.tags()          // The leader's successor: metadata says it.
 			found[topicPartition{topic, partition}] = o
 		}
+		d.tags()
 	}
 	d.int32() // Throttle time.
+	d.tags()
 	if err := d.err("produce"); err != nil {
 		return nil, err
 	}

@@ -13,16 +13,26 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/lapwing/lapwing/consumer/consumertest"
 )
+
+// sends says whether a producer of the test's protocol sends such requests.
+func (b broker) sends(key kmsg.Key) bool {
+	return b.firstProtocol || key != kmsg.AddPartitionsToTxn && key != kmsg.AddOffsetsToTxn
+}
 
 // TestTemporaryRefusals answers each step of a transaction with codes that time
 // mends, which kfake never sends by itself.
 func TestTemporaryRefusals(t *testing.T) {
-	b := fakeBroker(t)
+	eachProtocol(t, fakeBroker(t), testTemporaryRefusals)
+}
+
+func testTemporaryRefusals(t *testing.T, b broker) {
 	c := b.client(t)
 	topic := b.topic(t, c, 1)
 	member := b.join(t, c, unique("group"), topic)
-	p := ready(t, c, ProducerOptions{})
+	p := b.ready(t, c, ProducerOptions{})
 	var want []string
 	offset := int64(0)
 	for key, codes := range map[kmsg.Key][]*kerr.Error{
@@ -35,6 +45,9 @@ func TestTemporaryRefusals(t *testing.T) {
 		kmsg.EndTxn:          {kerr.CoordinatorNotAvailable, kerr.ConcurrentTransactions, kerr.CoordinatorLoadInProgress},
 		kmsg.OffsetFetch:     {kerr.CoordinatorLoadInProgress, kerr.NotCoordinator},
 	} {
+		if !b.sends(key) {
+			continue
+		}
 		for _, code := range codes {
 			fault := b.fake.Fault(kfake.Fault{Keys: []kmsg.Key{key}, Err: code, Count: 2})
 			if key == kmsg.InitProducerID {
@@ -77,11 +90,14 @@ func TestTemporaryRefusals(t *testing.T) {
 
 // TestFinalRefusals answers a step with a code that ends the transaction.
 func TestFinalRefusals(t *testing.T) {
-	b := fakeBroker(t)
+	eachProtocol(t, fakeBroker(t), testFinalRefusals)
+}
+
+func testFinalRefusals(t *testing.T, b broker) {
 	c := b.client(t)
 	topic := b.topic(t, c, 1)
 	member := b.join(t, c, unique("group"), topic)
-	p := ready(t, c, ProducerOptions{})
+	p := b.ready(t, c, ProducerOptions{})
 	for _, x := range []struct {
 		key   kmsg.Key
 		code  *kerr.Error
@@ -92,6 +108,11 @@ func TestFinalRefusals(t *testing.T) {
 		{kmsg.AddPartitionsToTxn, kerr.ProducerFenced, Rejoin, StateFenced},
 		{kmsg.Produce, kerr.InvalidProducerEpoch, Rejoin, StateFenced},
 		{kmsg.Produce, kerr.OutOfOrderSequenceNumber, Rejoin, StateDoubtful},
+		{kmsg.Produce, kerr.InvalidTxnState, Rejoin, StateDoubtful},
+		{kmsg.Produce, kerr.InvalidProducerIDMapping, Rejoin, StateDoubtful},
+		{kmsg.Produce, kerr.TransactionAbortable, Rejoin, StateDoubtful},
+		{kmsg.TxnOffsetCommit, kerr.TransactionAbortable, Rejoin, StateDoubtful},
+		{kmsg.TxnOffsetCommit, kerr.InvalidProducerEpoch, Rejoin, StateFenced},
 		{kmsg.Produce, kerr.MessageTooLarge, TooLarge, StateDoubtful},
 		{kmsg.Produce, kerr.InvalidRecord, DeadLetter, StateDoubtful},
 		{kmsg.AddOffsetsToTxn, kerr.GroupAuthorizationFailed, Fatal, StateDoubtful},
@@ -101,6 +122,9 @@ func TestFinalRefusals(t *testing.T) {
 		{kmsg.EndTxn, kerr.ProducerFenced, Rejoin, StateFenced},
 		{kmsg.InitProducerID, kerr.TransactionalIDAuthorizationFailed, Fatal, StateDoubtful},
 	} {
+		if !b.sends(x.key) {
+			continue
+		}
 		if p.State() != StateReady {
 			if err := p.Init(testContext(t)); err != nil {
 				t.Fatal(err)
@@ -130,7 +154,7 @@ func TestFinalRefusals(t *testing.T) {
 }
 
 func TestBatchTooLarge(t *testing.T) {
-	onBrokers(t, func(t *testing.T, b broker) {
+	onProtocols(t, func(t *testing.T, b broker) {
 		c := b.client(t)
 		ctx := testContext(t)
 		topic := b.topic(t, c, 2, "max.message.bytes", "2000")
@@ -152,7 +176,7 @@ func TestBatchTooLarge(t *testing.T) {
 			"compressed below a limit":  {BatchBytesMax: limit, Compression: Zstd},
 			"compressed for the broker": {Compression: Zstd},
 		} {
-			p := ready(t, c, o)
+			p := b.ready(t, c, o)
 			small := NewBatch(topic, 0)
 			small.Append(0, nil, []byte(name))
 			err := p.Commit(ctx, &Transaction{Batches: []*Batch{small, large()}})
@@ -207,11 +231,14 @@ func TestPlainProduce(t *testing.T) {
 // TestSeveralLeaders writes to partitions of three brokers in one transaction
 // while leaders move.
 func TestSeveralLeaders(t *testing.T) {
-	b := fakeBroker(t, kfake.NumBrokers(3))
+	eachProtocol(t, fakeBroker(t, kfake.NumBrokers(3)), testSeveralLeaders)
+}
+
+func testSeveralLeaders(t *testing.T, b broker) {
 	c := b.client(t)
 	const partitions = 6
 	topic := b.topic(t, c, partitions)
-	p := ready(t, c, ProducerOptions{})
+	p := b.ready(t, c, ProducerOptions{})
 	leaders := map[int32]bool{}
 	const rounds = 12
 	for round := range int32(rounds) {
@@ -240,6 +267,58 @@ func TestSeveralLeaders(t *testing.T) {
 			t.Fatalf("partition %d: %q", partition, got)
 		}
 	}
+}
+
+// TestSeveralRealLeaders writes to three brokers and commits offsets, with two
+// batches of each partition.
+func TestSeveralRealLeaders(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a cluster of three brokers; left out by -short")
+	}
+	cluster := consumertest.OwnCluster(t, consumertest.ClusterOptions{HeapMiB: 400})
+	b := broker{name: "own", addr: strings.Join(cluster.Addrs(), ",")}
+	eachProtocol(t, b, func(t *testing.T, b broker) {
+		c := b.client(t)
+		topic := unique("wire")
+		const partitions, transactions = 6, 10
+		if err := c.CreateTopics(testContext(t), TopicSpec{Name: topic, Partitions: partitions, Replication: 3}); err != nil {
+			t.Fatal(err)
+		}
+		member := b.join(t, b.client(t), unique("group"), topic)
+		p := b.ready(t, c, ProducerOptions{})
+		leaders := map[int32]bool{}
+		var want []string
+		for i := range int64(transactions) {
+			var batches []*Batch
+			for _, half := range []string{"a", "b"} {
+				for partition := range int32(partitions) {
+					batches = append(batches, one(topic, partition, fmt.Sprint(i, half)))
+				}
+				want = append(want, fmt.Sprint(i, half))
+			}
+			err := p.Commit(testContext(t), &Transaction{Batches: batches, Member: member,
+				Offsets: []TopicOffsets{{topic, map[int32]OffsetMeta{0: {i + 1, ""}}}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		for partition := range int32(partitions) {
+			leader, err := c.leader(testContext(t), topic, partition)
+			if err != nil {
+				t.Fatal(err)
+			}
+			leaders[leader] = true
+			if got := committedValues(t, c, topic, partition); !slices.Equal(got, want) {
+				t.Fatalf("partition %d: %q, want %q", partition, got, want)
+			}
+		}
+		if len(leaders) != 3 {
+			t.Fatalf("leaders %v", leaders)
+		}
+		if got := stableOffsets(t, c, member.Group, topic, 0)[0].Offset; got != transactions {
+			t.Fatalf("offset %d", got)
+		}
+	})
 }
 
 func TestLargeRequestsAreSplit(t *testing.T) {

@@ -29,6 +29,9 @@ type ProducerOptions struct {
 	Group string
 	// BatchBytesMax, if not 0, refuses larger batches before anything is sent.
 	BatchBytesMax int
+	// FirstProtocol speaks the first transaction protocol even where the cluster
+	// has the second (KIP-890), which takes fewer round trips.
+	FirstProtocol bool
 }
 
 // ProducerState is where a Producer is in its life.
@@ -90,6 +93,7 @@ type Producer struct {
 	client   *Client
 	options  ProducerOptions
 	state    ProducerState
+	protocol transactionProtocol // As the last Init found it.
 	identity identity
 	// next has the next sequence number of each partition under this identity.
 	next map[topicPartition]int32
@@ -103,7 +107,9 @@ func (c *Client) NewProducer(o ProducerOptions) *Producer {
 	if o.TransactionTimeout <= 0 {
 		o.TransactionTimeout = DefaultTransactionTimeout
 	}
-	return &Producer{client: c, options: o, identity: noProducer}
+	return &Producer{
+		client: c, options: o, protocol: firstProtocol, identity: noProducer, next: make(map[topicPartition]int32),
+	}
 }
 
 // State returns the producer's state.
@@ -134,7 +140,8 @@ func (p *Producer) fail(err error) error {
 // Init takes over the transactional id: it fences every producer that holds
 // it, ends what its last transaction left (a begun commit is finished, anything
 // else aborted), and starts with a new epoch and sequence numbers of 0. It is
-// legal in every state but within a Commit.
+// legal in every state but within a Commit. It finds out anew which transaction
+// protocol the cluster speaks.
 //
 // It repeats itself until ctx ends (RequestTimeout without a deadline) while
 // the coordinator is loading, moving, away, or busy with the transaction
@@ -145,11 +152,19 @@ func (p *Producer) Init(ctx context.Context) error {
 	}
 	ctx, cancel := p.client.bound(ctx)
 	defer cancel()
+	spoken := firstProtocol
+	if !p.options.FirstProtocol {
+		var err error
+		if spoken, err = p.client.transactionProtocol(ctx, p.options.TransactionalID); err != nil {
+			return p.fail(err)
+		}
+	}
 	// -1 and -1 ask as a newcomer. 0 and 0 would claim to be producer 0.
 	who, err := p.client.initProducerID(ctx, p.options.TransactionalID, p.options.TransactionTimeout, noProducer)
 	if err != nil {
 		return p.fail(err)
 	}
+	p.protocol = spoken
 	p.adopt(who)
 	return p.become(StateReady)
 }
@@ -157,14 +172,15 @@ func (p *Producer) Init(ctx context.Context) error {
 // adopt starts over under a new identity.
 func (p *Producer) adopt(who identity) {
 	p.identity = who
-	p.next = make(map[topicPartition]int32)
+	clear(p.next)
 	p.late = false
 }
 
 // renew raises the epoch before the next transaction when a request of an
 // earlier one was given up and sent again. The first copy may be delivered any
 // time later, and of the same epoch it would count: an EndTxn would commit
-// half of the next transaction, a TxnOffsetCommit set back its offsets.
+// half of the next transaction, a TxnOffsetCommit set back its offsets. Under
+// the second protocol EndTxn has raised the epoch already, and nothing is late.
 //
 // It asks with its own identity, so that a producer that was fenced meanwhile
 // learns of it (90) and does not fence its successor.
@@ -180,6 +196,8 @@ func (p *Producer) renew(ctx context.Context) error {
 	return nil
 }
 
+var errNoTransactionalID = errors.New("the transactional id is empty")
+
 // FenceTransactionalID takes a transactional id away from whoever holds it and
 // ends its open transaction. For an owner that is known to be dead: a living
 // one has to start anew.
@@ -193,7 +211,7 @@ func (c *Client) FenceTransactionalID(ctx context.Context, id string, timeout ti
 // initProducerID repeats the request until it is answered.
 func (c *Client) initProducerID(ctx context.Context, id string, timeout time.Duration, as identity) (identity, error) {
 	if id == "" {
-		return noProducer, errors.New("the transactional id is empty")
+		return noProducer, errNoTransactionalID
 	}
 	request := &initproducerid.Request{
 		TransactionalID:      id,

@@ -13,12 +13,12 @@ import (
 var allCompressions = []Compression{None, Gzip, Snappy, LZ4, Zstd}
 
 func TestCommitAndReadInEveryCodec(t *testing.T) {
-	onBrokers(t, func(t *testing.T, b broker) {
+	onProtocols(t, func(t *testing.T, b broker) {
 		c := b.client(t)
 		ctx := testContext(t)
 		for _, codec := range allCompressions {
 			topic := b.topic(t, c, 1)
-			p := c.NewProducer(ProducerOptions{TransactionalID: unique("tx"), Compression: codec})
+			p := b.producer(c, ProducerOptions{Compression: codec})
 			if err := p.Init(ctx); err != nil {
 				t.Fatal(err)
 			}
@@ -66,7 +66,7 @@ func waitStable(t testing.TB, c *Client, topic string, partition int32, end int6
 }
 
 func TestCommitOffsets(t *testing.T) {
-	onBrokers(t, func(t *testing.T, b broker) {
+	onProtocols(t, func(t *testing.T, b broker) {
 		c := b.client(t)
 		ctx := testContext(t)
 		topic := b.topic(t, c, 2)
@@ -74,7 +74,7 @@ func TestCommitOffsets(t *testing.T) {
 		if err := c.Heartbeat(ctx, member); err != nil {
 			t.Fatal(err)
 		}
-		p := c.NewProducer(ProducerOptions{TransactionalID: unique("tx")})
+		p := b.producer(c, ProducerOptions{})
 		if err := p.Init(ctx); err != nil {
 			t.Fatal(err)
 		}

@@ -134,7 +134,7 @@ func TestPlansCoverTheTable(t *testing.T) {
 	for row := range uint64(3) {
 		planned := map[cell]int{}
 		for seed := row * spread; seed < (row+1)*spread; seed++ {
-			for _, f := range plan(seed, true) {
+			for _, f := range plan(seed, true, true) {
 				planned[f.cell]++
 			}
 		}
@@ -151,7 +151,7 @@ func TestSameSeedSameScript(t *testing.T) {
 	for seed := range uint64(50) {
 		script := func(seed uint64) string {
 			s := drawSettings(seed)
-			return fmt.Sprint(s, s.happenings, describe(plan(seed, true)))
+			return fmt.Sprint(s, s.happenings, describe(plan(seed, true, true)))
 		}
 		first := script(seed)
 		if script(seed) != first {

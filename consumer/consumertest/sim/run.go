@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/lapwing/lapwing/consumer"
 	"github.com/lapwing/lapwing/consumer/consumertest"
@@ -123,7 +124,7 @@ func Run(ctx context.Context, o Options) Result {
 	ctx, cancel := context.WithTimeout(ctx, runTimeout)
 	defer cancel()
 	s := drawSettings(o.Seed)
-	faults := plan(o.Seed, s.guarantee == consumer.ExactlyOnce)
+	faults := plan(o.Seed, s.guarantee == consumer.ExactlyOnce, s.firstProtocol)
 	if o.plant.calm {
 		faults = nil
 		s.happenings = make([]happening, pieces)
@@ -153,9 +154,15 @@ func Run(ctx context.Context, o Options) Result {
 
 // whole is the run from its cluster to its check.
 func (r *run) whole(ctx context.Context) (consumertest.Report, error) {
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(r.settings.brokers), kfake.GroupMinSessionTimeout(100*time.Millisecond),
-		kfake.SeedTopics(r.settings.lanes, r.settings.inputs...), kfake.SeedTopics(r.settings.outputs, output), kfake.SeedTopics(r.settings.dead, dead),
-		kfake.SeedTopics(r.settings.lanes, rekey))
+	options := []kfake.Opt{
+		kfake.NumBrokers(r.settings.brokers), kfake.GroupMinSessionTimeout(100 * time.Millisecond),
+		kfake.SeedTopics(r.settings.lanes, r.settings.inputs...), kfake.SeedTopics(r.settings.outputs, output),
+		kfake.SeedTopics(r.settings.dead, dead), kfake.SeedTopics(r.settings.lanes, rekey),
+	}
+	if r.settings.firstProtocol {
+		options = append(options, kfake.MaxVersions(kversion.V3_9_0()))
+	}
+	cluster, err := kfake.NewCluster(options...)
 	if err != nil {
 		return consumertest.Report{}, fmt.Errorf("sim: kfake: %w", err)
 	}

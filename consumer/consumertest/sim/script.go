@@ -37,7 +37,7 @@ const spread = 40
 
 // plan draws the faults of a seed. Seeds n*spread to (n+1)*spread-1 together plan the whole table twice, each such row
 // of seeds in another order.
-func plan(seed uint64, exactlyOnce bool) []fault {
+func plan(seed uint64, exactlyOnce, firstProtocol bool) []fault {
 	cells := table()
 	rng := rand.New(rand.NewPCG(seed, 0x66617563))
 	var faults []fault
@@ -48,7 +48,7 @@ func plan(seed uint64, exactlyOnce bool) []fault {
 				continue
 			}
 			c := cells[at]
-			for !exactlyOnce && c.kind.transactional() {
+			for !exactlyOnce && c.kind.transactional() || !firstProtocol && c.kind == kind(kmsg.AddOffsetsToTxn) {
 				c = cells[rng.IntN(len(cells))]
 			}
 			faults = append(faults, draw(rng, c))

@@ -20,6 +20,7 @@ type settings struct {
 	transactionalInput         bool
 	events                     consumertest.EventOptions
 	guarantee                  consumer.Guarantee
+	firstProtocol              bool // of transactions: the brokers are of Kafka 3.9
 	alertsOnly, minimal        bool
 	compression                wire.Compression
 	fetchBytes                 int32
@@ -51,7 +52,8 @@ func drawSettings(seed uint64) settings {
 			Tombstones: pick(rng, 0, 0.03), Headers: pick(rng, 0, 0.2),
 		},
 	}
-	if rng.IntN(6) == 0 {
+	s.firstProtocol = firstProtocol(seed)
+	if rng.IntN(6) == 0 && !s.firstProtocol { // else there were too few that meet the faults of the protocol
 		s.guarantee = consumer.AtLeastOnce
 	}
 	if s.outputs = s.lanes; rng.IntN(3) == 0 {
@@ -75,10 +77,13 @@ func drawSettings(seed uint64) settings {
 	return s
 }
 
+// firstProtocol gives every second row of seeds brokers without the second transaction protocol.
+func firstProtocol(seed uint64) bool { return seed/spread%2 == 1 }
+
 func (s settings) String() string {
-	return fmt.Sprintf("%d brokers, %d members, %d lanes, %d outputs, %d records, %v, alerts only %t, minimal %t, transactional input %t, %v, "+
+	return fmt.Sprintf("first protocol %t, %d brokers, %d members, %d lanes, %d outputs, %d records, %v, alerts only %t, minimal %t, transactional input %t, %v, "+
 		"fetch %d, batch %d records %d bytes, dirty %d, cache %d, shards %d, chunks %d x %d, flush %v, pause %v, events %+v, inputs %v, %v",
-		s.brokers, s.members, s.lanes, s.outputs, s.records, s.guarantee, s.alertsOnly, s.minimal, s.transactionalInput, s.compression,
+		s.firstProtocol, s.brokers, s.members, s.lanes, s.outputs, s.records, s.guarantee, s.alertsOnly, s.minimal, s.transactionalInput, s.compression,
 		s.fetchBytes, s.batchRecords, s.batchBytes, s.dirty, s.cache, s.shards, s.chunkKeys, s.chunksInFlight, s.flushInterval, s.transaction, s.events, s.inputs, s.changes)
 }
 
