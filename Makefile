@@ -80,6 +80,10 @@ ARGS ?=
 bench: ## measure Lapwing and its peers side by side on real services (ARGS: --scenarios, --only 'lapwing*' ...)
 	@cd $(BENCH_DIR) && $(GO) run . $(ARGS)
 
+.PHONY: instructions
+instructions: ## count the instructions of the hot functions; fails if one takes over 5 % more than before (ARGS: --update)
+	@$(BENCH_DIR)/instructions $(ARGS)
+
 .PHONY: chaos
 chaos: ## break a real cluster around real engines, and check all that came of it (ARGS: --seed 7 --faults all ...)
 	@$(GO) run ./consumer/consumertest/cmd/chaos $(ARGS)

@@ -158,6 +158,7 @@ func (g *generation) live(ctx context.Context, lane int32) (*tenure, error) {
 // attempt is one tenure from its start to its end, and before it, where the layout has changed, what settles the lane under
 // the former one. A tenure is returned only if it is sound when ctx ends.
 func (g *generation) attempt(ctx context.Context, lane int32) (*tenure, error) {
+	beginning := time.Now()
 	for {
 		t, err := g.start(ctx, lane)
 		if err != nil {
@@ -166,6 +167,7 @@ func (g *generation) attempt(ctx context.Context, lane int32) (*tenure, error) {
 		if t == nil {
 			continue // the layout that the lane was to be judged under has begun only now
 		}
+		t.beginning = beginning
 		if t, err = g.judge(ctx, t); !errors.Is(err, errSettled) {
 			return t, err
 		}

@@ -294,6 +294,7 @@ func (t *tenure) place(r *record) int64 { return t.position - t.at[r.source] + r
 // caughtUp notes that the replay is over and the lane judges.
 func (t *tenure) caughtUp() {
 	t.engine.metrics.replayed.Add(float64(t.replayed))
+	t.engine.metrics.laneStartSeconds.Observe(time.Since(t.beginning).Seconds())
 	t.engine.health.clear(laneSubject(t.lane))
 	t.engine.log.Info("lane judges", "partition", t.lane, "offset", t.judgeFroms[0], "replayed", t.replayed)
 }

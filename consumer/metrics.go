@@ -23,6 +23,7 @@ type metrics struct {
 	cacheHits, cacheMisses      prometheus.Counter
 	replayed                    prometheus.Counter
 	laneStarts, stalls          *prometheus.CounterVec
+	laneStartSeconds            prometheus.Histogram
 	generations                 prometheus.Counter
 	lanes                       prometheus.Gauge
 	lost                        *prometheus.CounterVec
@@ -77,6 +78,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		cacheMisses:        counter("cache_misses_total", "Users looked up in Redis."),
 		replayed:           counter("replayed_events_total", "Events applied again silently to rebuild states."),
 		laneStarts:         counters("lane_starts_total", "Starts of a lane, by outcome: started or failed.", "outcome"),
+		laneStartSeconds:   histogram("lane_start_duration_seconds", "From a lane's assignment, or its end, until it judges.", seconds),
 		stalls:             counters("stalls_total", "Times that a lane with something to do made no progress for the stall timeout.", "partition"),
 		generations:        counter("rejoins_total", "Generations of the consumer group joined."),
 		lanes:              prometheus.NewGauge(prometheus.GaugeOpts{Name: "lapwing_lanes", Help: "Lanes that judge."}),
@@ -96,7 +98,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	if r != nil {
 		r.MustRegister(m.events, m.results, m.tombstones, m.forwarded, m.alerts, m.deadLetters, m.lateEvents, m.beyondEvents, m.lag,
 			m.transactions, m.transactionSeconds, m.transactionEvents, m.flushSeconds, m.flushedUsers, m.flushRetries,
-			m.dirtyUsers, m.cachedUsers, m.cacheHits, m.cacheMisses, m.replayed, m.laneStarts, m.stalls, m.generations, m.lanes,
+			m.dirtyUsers, m.cachedUsers, m.cacheHits, m.cacheMisses, m.replayed, m.laneStarts, m.laneStartSeconds, m.stalls, m.generations, m.lanes,
 			m.lost, m.fetchRetries, m.recoveries, m.stoppedLanes)
 	}
 	return m

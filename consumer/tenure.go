@@ -31,6 +31,8 @@ type tenure struct {
 	base    state.Checkpoint // of every checkpoint this tenure writes, but for the offset
 	readers []*reader        // by source
 	arrived chan struct{}
+	// beginning is when the lane was assigned, or began to start again.
+	beginning time.Time
 
 	progress progress // what the watch sees
 

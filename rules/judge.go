@@ -4,12 +4,25 @@ package rules
 // be of s.Types() and its amount one of ParseAmount; the state is the event's user's. The result depends on nothing
 // but the arguments. Nothing is allocated unless the state has something new to keep.
 func (s *Set) Judge(st *UserState, ev *Event, v *Verdict) {
-	v.reset(s.windows)
+	v.reset()
 	ts, lateBy := s.advance(st, ev)
 	v.LateBy = lateBy
 	v.Beyond = lateBy > s.lateness || s.behindPeer(st, ev)
-	for _, r := range s.byType[ev.Type].rules {
-		r.judge(st, ts, ev, v)
+	c := &s.byType[ev.Type]
+	some := false
+	for i := range c.groups {
+		may := c.groups[i].may(st, ts, ev)
+		v.may = append(v.may, may)
+		some = some || may
+	}
+	if !some {
+		return
+	}
+	v.resetTotals(s.windows)
+	for i, r := range c.rules {
+		if v.may[c.group[i]] {
+			r.judge(st, ts, ev, v)
+		}
 	}
 }
 

@@ -23,6 +23,9 @@ type Set struct {
 // typeRules is what a Set needs to know for an event of one type.
 type typeRules struct {
 	rules []*Rule // those that take the type, in the order of the file
+	// groups are those of the rules, and group has for each rule the number of its own.
+	groups []group
+	group  []int
 	// resolutions are those of the series to keep, ascending; 1 is always there.
 	resolutions []int64
 	// peers are the other types that some window rule sums together with this one, ascending.
@@ -58,6 +61,7 @@ func compileType(t Type, rules []Rule) typeRules {
 			continue
 		}
 		c.rules = append(c.rules, r)
+		c.join(r)
 		if r.Window == 0 {
 			continue
 		}
@@ -71,6 +75,18 @@ func compileType(t Type, rules []Rule) typeRules {
 	c.resolutions = sortUnique(c.resolutions)
 	c.peers = sortUnique(c.peers)
 	return c
+}
+
+// join adds the rule to the first group that takes it, or to one of its own.
+func (c *typeRules) join(r *Rule) {
+	own := r.groupOf()
+	at := slices.IndexFunc(c.groups, func(g group) bool { return g.takes(&own) })
+	if at < 0 {
+		at = len(c.groups)
+		c.groups = append(c.groups, own)
+	}
+	c.groups[at].join(&own)
+	c.group = append(c.group, at)
 }
 
 // numberWindows gives rules with the same types, window and resolution the same window number, so that an event sums

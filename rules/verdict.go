@@ -13,6 +13,7 @@ type Verdict struct {
 	Beyond bool
 
 	amounts []Amount // what the Amounts of the alerts point into
+	may     []bool   // by group of the event's type
 	totals  []total  // by Rule.window; what has been summed for this event
 }
 
@@ -45,10 +46,14 @@ type total struct {
 	count uint64 // 0: not summed yet, since a window holds at least the event itself
 }
 
-// reset makes v ready for the next event of a set with so many windows, and keeps its memory.
-func (v *Verdict) reset(windows int) {
+// reset makes v ready for the next event, and keeps its memory.
+func (v *Verdict) reset() {
 	v.Alerts, v.LateBy, v.Beyond = v.Alerts[:0], 0, false
-	v.amounts = v.amounts[:0]
+	v.amounts, v.may = v.amounts[:0], v.may[:0]
+}
+
+// resetTotals makes room for the sums of so many windows.
+func (v *Verdict) resetTotals(windows int) {
 	v.totals = slices.Grow(v.totals[:0], windows)[:windows]
 	clear(v.totals)
 }
