@@ -211,19 +211,32 @@ func (t *tenure) load(ctx context.Context, records []record) error {
 	if len(t.missing) == 0 {
 		return nil
 	}
-	if more := len(t.missing) - len(t.stored); more > 0 {
-		t.stored = append(t.stored, make([]state.Stored, more)...)
-	}
-	stored := t.stored[:len(t.missing)] // their memory is used again
 	t.progress.judge.at(stageLoad)
+	defer t.progress.judge.at(stageJudge)
+	for users := range slices.Chunk(t.missing, loadUsersMax) {
+		if err := t.loadStored(ctx, users); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// loadUsersMax is how many states are read at a time: their decoded form is far larger than what stays in memory.
+const loadUsersMax = 2048
+
+// loadStored fills the entries of users with what the store has of them.
+func (t *tenure) loadStored(ctx context.Context, users []int64) error {
+	if t.stored == nil {
+		t.stored = make([]state.Stored, loadUsersMax)
+	}
+	stored := t.stored[:len(users)] // its memory is used again
 	err := t.engine.insist(ctx, "load states", func(ctx context.Context) error {
-		return t.fence.Load(ctx, t.takes, t.missing, stored)
+		return t.fence.Load(ctx, t.takes, users, stored)
 	})
 	if err != nil {
 		return err
 	}
-	t.progress.judge.at(stageJudge)
-	for i, user := range t.missing {
+	for i, user := range users {
 		if stored[i].Found {
 			t.cache.fill(t.cache.get(user), stored[i].Tag, &stored[i].State)
 		}

@@ -110,10 +110,10 @@ func DefaultOptions() Options {
 		Partitions: 6, Replication: -1,
 		Detail:         contract.DetailFull,
 		SessionTimeout: 6 * time.Second, RebalanceTimeout: 30 * time.Second, HeartbeatInterval: 300 * time.Millisecond,
-		TransactionTimeout: 30 * time.Second, TransactionPause: 2 * time.Millisecond,
+		TransactionTimeout: 30 * time.Second, TransactionPause: 3 * time.Millisecond,
 		RequestTimeout: 10 * time.Second, DrainTimeout: 3 * time.Second, StallTimeout: time.Minute,
-		FetchBytesMax: 1 << 20, FetchWaitMax: 500 * time.Millisecond, DecompressedBytesMax: 64 << 20,
-		BatchRecordsMax: 20_000, BatchBytesMax: 900 << 10, LaneBytesMax: 8 << 20,
+		FetchBytesMax: 512 << 10, FetchWaitMax: 500 * time.Millisecond, DecompressedBytesMax: 64 << 20,
+		BatchRecordsMax: 10_000, BatchBytesMax: 900 << 10, LaneBytesMax: 8 << 20,
 		FlushInterval: time.Second, DirtyMax: 200_000, CacheMax: 1_000_000, Shards: 1,
 	}
 }

@@ -82,14 +82,14 @@ func newKafkaConfig() KafkaConfig {
 		RebalanceTimeout:     30 * time.Second,
 		HeartbeatInterval:    300 * time.Millisecond, // A rebalance is noticed by a heartbeat.
 		TransactionTimeout:   30 * time.Second,
-		TransactionPause:     2 * time.Millisecond,
+		TransactionPause:     3 * time.Millisecond,
 		DrainTimeout:         3 * time.Second,
 		RequestTimeout:       10 * time.Second,
 		DialTimeout:          3 * time.Second,
 		StallTimeout:         time.Minute,
-		FetchBytesMax:        1 << 20,
+		FetchBytesMax:        512 << 10,
 		FetchWaitMax:         500 * time.Millisecond,
-		BatchRecordsMax:      20_000,
+		BatchRecordsMax:      10_000,
 		BatchBytesMax:        900 << 10, // Brokers take batches of 1 MiB by default.
 		LaneBytesMax:         8 << 20,
 		DecompressedBytesMax: 64 << 20,

@@ -18,6 +18,7 @@ func (c *runCmd) Run(ctx context.Context, con *console) error {
 	if err != nil {
 		return err
 	}
+	limitGarbage()
 	ctx, stop := drainOnSignal(ctx, con.stderr)
 	defer stop()
 	log, registry := newLogger(con.stderr, config.Log), newRegistry()
