@@ -1,7 +1,6 @@
 package consumer
 
 import (
-	"fmt"
 	"math/rand/v2"
 
 	"github.com/lapwing/lapwing/rules"
@@ -119,9 +118,7 @@ func (c *cache) open(e *entry) *rules.UserState {
 		st.RunType, st.RunLength, st.Types = 0, 0, st.Types[:0]
 		return st
 	}
-	if err := c.codec.ReopenState(e.encoded(), st); err != nil {
-		panic(fmt.Sprintf("consumer: user %d: the state in memory: %v", e.user, err)) // close has just written it
-	}
+	c.codec.ReopenState(e.encoded(), st)
 	return st
 }
 

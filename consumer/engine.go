@@ -24,6 +24,8 @@ type Engine struct {
 	health      *health
 	watch       *watch
 	rulesHeader wire.Header
+	// resultHeaders are those of most results, with rulesHeader.
+	resultHeaders resultHeaders
 
 	// Set by identify, before a generation starts.
 	transactionalID string
@@ -62,6 +64,7 @@ func New(o Options) (*Engine, error) {
 		owner:       ownerAtLeastOnce,
 		rulesHeader: wire.Header{Key: contract.HeaderRules, Value: []byte(o.Rules.Hash())},
 	}
+	e.resultHeaders = newResultHeaders(e.rulesHeader)
 	e.identify()
 	e.watch = newWatch(e)
 	e.health.set("group", "not joined yet")

@@ -366,30 +366,54 @@ func (t *tenure) publish(r *record, now time.Time) {
 	source := t.sourceOf(r)
 	s.key = strconv.AppendInt(s.key[:0], r.event.UserID, 10)
 	s.value = t.encoder.AppendKeyed(s.value[:0], s.key, &r.event, source, &t.verdict)
-	s.source = append(s.source[:0], t.readers[r.source].prefix...)
-	if r.extra == nil || r.extra.origin == nil {
-		s.source = strconv.AppendInt(s.source, source.Offset, 10)
-	} else {
-		s.source = contract.AppendSource(s.source[:0], source)
-	}
-	alert := headerNoAlert
-	if len(t.verdict.Alerts) > 0 {
-		alert = headerAlert
-	}
-	s.headers = append(s.headers[:0], alert, wire.Header{Key: contract.HeaderSource, Value: s.source}, e.rulesHeader)
-	due := len(s.headers)
-	if r.extra != nil {
-		s.headers = r.extra.appendTravelling(s.headers, true, true)
-	}
 	partition := t.lane
 	if t.layout.partitioner != contract.Murmur2 || t.layout.partitions != e.topics.outputs { // else it is the same
 		partition = contract.Murmur2.Partition(s.key, e.topics.outputs)
 	}
 	limit := &e.limits.output
-	m := message{timeMillis: now.UnixMilli(), key: s.key, value: s.value, headers: s.headers}
-	if !t.open.addResult(partition, limit, limit.single(), &m) {
-		t.publishCut(r, partition, due, &m)
+	m := message{timeMillis: now.UnixMilli(), key: s.key, value: s.value}
+	if r.extra == nil { // nearly always
+		s.source = strconv.AppendInt(append(s.source[:0], t.readers[r.source].prefix...), r.offset, 10)
+		h := &e.resultHeaders
+		begin := h.noAlert
+		if len(t.verdict.Alerts) > 0 {
+			begin = h.alert
+		}
+		s.encoded = append(wire.AppendHeaderValue(append(s.encoded[:0], begin...), s.source), h.rules...)
+		m.encoded, m.count = s.encoded, resultHeaderCount
+		if t.open.addResult(partition, limit, limit.single(), &m) {
+			return
+		}
 	}
+	s.source = contract.AppendSource(s.source[:0], source)
+	alert := headerNoAlert
+	if len(t.verdict.Alerts) > 0 {
+		alert = headerAlert
+	}
+	s.headers = append(s.headers[:0], alert, wire.Header{Key: contract.HeaderSource, Value: s.source}, e.rulesHeader)
+	if r.extra != nil {
+		s.headers = r.extra.appendTravelling(s.headers, true, true)
+	}
+	m.headers, m.encoded = s.headers, nil
+	if !t.open.addResult(partition, limit, limit.single(), &m) {
+		t.publishCut(r, partition, resultHeaderCount, &m)
+	}
+}
+
+// resultHeaderCount is how many headers of its own a result has.
+const resultHeaderCount = 3
+
+// resultHeaders are those of a result without travelling ones, encoded around the text of its source.
+type resultHeaders struct {
+	alert, noAlert []byte // before it
+	rules          []byte // after it
+}
+
+func newResultHeaders(rules wire.Header) resultHeaders {
+	begin := func(alert wire.Header) []byte {
+		return wire.AppendHeaderKey(wire.AppendHeader(nil, alert.Key, alert.Value), contract.HeaderSource)
+	}
+	return resultHeaders{alert: begin(headerAlert), noAlert: begin(headerNoAlert), rules: wire.AppendHeader(nil, rules.Key, rules.Value)}
 }
 
 // publishCut appends a result that the topic does not take whole: without its detail, then without the headers that

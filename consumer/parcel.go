@@ -91,6 +91,16 @@ type message struct {
 	timeMillis int64
 	key, value []byte
 	headers    []wire.Header
+	// encoded are, unless nil, the headers instead: so many as count says, as wire.AppendHeader writes them.
+	encoded []byte
+	count   int
+}
+
+func (m *message) tryAppendTo(b *wire.Batch, limit int) bool {
+	if m.encoded != nil {
+		return b.TryAppendEncoded(limit, m.timeMillis, m.key, m.value, m.encoded, m.count)
+	}
+	return b.TryAppend(limit, m.timeMillis, m.key, m.value, m.headers...)
 }
 
 // addResult adds a result for an output partition and reports whether it did: not if its batch would have more than
@@ -123,11 +133,11 @@ func (p *parcel) addCopy(partition int32, limit *topicLimit, single int, m *mess
 
 // add appends to the batch if there is room, else to a new one, and returns the batch that took it, or nil.
 func (p *parcel) add(b *wire.Batch, partition int32, limit *topicLimit, single int, m *message) *wire.Batch {
-	if b != nil && b.TryAppend(limit.several(), m.timeMillis, m.key, m.value, m.headers...) {
+	if b != nil && m.tryAppendTo(b, limit.several()) {
 		return b
 	}
 	next := p.batch(limit.topic, partition)
-	if next.TryAppend(single, m.timeMillis, m.key, m.value, m.headers...) {
+	if m.tryAppendTo(next, single) {
 		if b != nil {
 			p.further++
 		}

@@ -78,6 +78,7 @@ type tenure struct {
 type scratch struct {
 	key, value, source []byte
 	headers            []wire.Header
+	encoded            []byte // headers
 }
 
 func newTenure(e *Engine, c claimedLane, wake func(), p lanePlan, base state.Checkpoint) *tenure {

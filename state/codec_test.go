@@ -389,6 +389,21 @@ func randomAmount(t *rapid.T) rules.Amount {
 
 // roundTrip encodes a random record and decodes it again, also under a table in
 // another order, whose types are the same by name.
+var reopenedInto rules.UserState // has whatever the state before it needed
+
+// reopened checks that ReopenState gives what DecodeState does, into memory that had another state.
+func reopened(t interface{ Fatalf(string, ...any) }, types *rules.Types, st *rules.UserState, into *rules.UserState) {
+	codec := state.NewCodec(types)
+	encoded := codec.AppendState(nil, st)
+	codec.ReopenState(encoded, into)
+	if !into.Equal(st) {
+		t.Fatalf("%x reopened is %+v, want %+v", encoded, into, st)
+	}
+	if again := codec.AppendState(nil, into); !bytes.Equal(again, encoded) {
+		t.Fatalf("%x reopened is written as %x", encoded, again)
+	}
+}
+
 func roundTrip(t *rapid.T) {
 	names := []string{"transfer", "deposit", "fee", "withdraw"}
 	types, err := rules.NewTypes(names...)
@@ -404,6 +419,7 @@ func roundTrip(t *rapid.T) {
 	if err != nil || !sameRecord(&got, &record) {
 		t.Fatalf("%x: got %+v, %v; want %+v", b, got, err, record)
 	}
+	reopened(t, types, &record.State, &reopenedInto)
 	other, err := rules.NewTypes(rapid.Permutation(names).Draw(t, "order")...)
 	if err != nil {
 		t.Fatal(err)

@@ -36,22 +36,8 @@ func (c *Codec) DecodeState(b []byte, st *rules.UserState) error {
 	return c.decodeState(recordVersion, b, st)
 }
 
-// ReopenState is DecodeState for bytes that AppendState of this Codec has
-// written: it does not look for invariants that hold of them.
-func (c *Codec) ReopenState(b []byte, st *rules.UserState) error {
-	return c.readState(recordVersion, b, st)
-}
-
 // decodeState is DecodeState for a record of a version.
 func (c *Codec) decodeState(version byte, b []byte, st *rules.UserState) error {
-	if err := c.readState(version, b, st); err != nil {
-		return err
-	}
-	return checkState(st, c.types.Len())
-}
-
-// readState reads a state without checking what its parts are to each other.
-func (c *Codec) readState(version byte, b []byte, st *rules.UserState) error {
 	in := input{b: b, v1: version == recordVersionV1}
 	st.RunType, st.RunLength, st.Types = 0, 0, st.Types[:0]
 	if run := in.uvarint(math.MaxUint64, "run length"); run > 0 {
@@ -96,7 +82,7 @@ func (c *Codec) readState(version byte, b []byte, st *rules.UserState) error {
 			}
 		}
 	}
-	return nil
+	return checkState(st, c.types.Len())
 }
 
 // another makes a slice longer by one element and returns that: as it was left

@@ -22,6 +22,7 @@ type Batch struct {
 	topic     string
 	partition int32
 	buf       []byte // Room for the header, then the records.
+	headers   []byte // Of the record that TryAppend encodes.
 	packed    []byte // The compressed batch of the last sending.
 	count     int32
 	firstTime int64
@@ -49,6 +50,9 @@ func (b *Batch) Reset(topic string, partition int32) {
 	}
 	if cap(b.packed) > batchKeepBytesMax {
 		b.packed = nil
+	}
+	if cap(b.headers) > batchKeepBytesMax {
+		b.headers = nil
 	}
 	if cap(b.buf) < batchHeaderSize {
 		b.buf = make([]byte, batchHeaderSize, 16<<10)
@@ -84,14 +88,35 @@ func (b *Batch) Append(timeMillis int64, key, value []byte, headers ...Header) {
 // TryAppend adds a record unless Len would then be above limit, and reports
 // whether it did. A nil key or value is null.
 func (b *Batch) TryAppend(limit int, timeMillis int64, key, value []byte, headers ...Header) bool {
+	b.headers = b.headers[:0]
+	for i := range headers {
+		b.headers = AppendHeader(b.headers, headers[i].Key, headers[i].Value)
+	}
+	return b.TryAppendEncoded(limit, timeMillis, key, value, b.headers, len(headers))
+}
+
+// AppendHeader appends a header as TryAppendEncoded takes it. A nil value is null.
+func AppendHeader(dst []byte, key string, value []byte) []byte {
+	return appendVarbytes(AppendHeaderKey(dst, key), value)
+}
+
+// AppendHeaderKey begins a header; AppendHeaderValue ends it.
+func AppendHeaderKey(dst []byte, key string) []byte {
+	dst = binary.AppendVarint(dst, int64(len(key)))
+	return append(dst, key...)
+}
+
+// AppendHeaderValue ends a header. A nil value is null.
+func AppendHeaderValue(dst, value []byte) []byte { return appendVarbytes(dst, value) }
+
+// TryAppendEncoded is TryAppend for so many headers that are encoded already.
+func (b *Batch) TryAppendEncoded(limit int, timeMillis int64, key, value, headers []byte, count int) bool {
 	delta := timeMillis - b.firstTime
 	if b.count == 0 {
 		delta = 0
 	}
-	size := 1 + varintSize(delta) + varintSize(int64(b.count)) + varbytesSize(key) + varbytesSize(value) + varintSize(int64(len(headers)))
-	for i := range headers {
-		size += varintSize(int64(len(headers[i].Key))) + len(headers[i].Key) + varbytesSize(headers[i].Value)
-	}
+	size := 1 + varintSize(delta) + varintSize(int64(b.count)) + varbytesSize(key) + varbytesSize(value) +
+		varintSize(int64(count)) + len(headers)
 	if len(b.buf)+varintSize(int64(size))+size > limit {
 		return false
 	}
@@ -102,13 +127,8 @@ func (b *Batch) TryAppend(limit int, timeMillis int64, key, value []byte, header
 	buf = binary.AppendVarint(buf, int64(b.count))
 	buf = appendVarbytes(buf, key)
 	buf = appendVarbytes(buf, value)
-	buf = binary.AppendVarint(buf, int64(len(headers)))
-	for i := range headers {
-		buf = binary.AppendVarint(buf, int64(len(headers[i].Key)))
-		buf = append(buf, headers[i].Key...)
-		buf = appendVarbytes(buf, headers[i].Value)
-	}
-	b.buf = buf
+	buf = binary.AppendVarint(buf, int64(count))
+	b.buf = append(buf, headers...)
 	b.count++
 	return true
 }
