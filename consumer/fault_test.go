@@ -13,7 +13,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
-	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/lapwing/lapwing/consumer/consumertest"
 	"github.com/lapwing/lapwing/consumer/wire"
@@ -52,11 +51,7 @@ func TestEngineFaultPerRequest(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			options := []kfake.Opt{kfake.NumBrokers(1)}
-			if c.key == kmsg.AddPartitionsToTxn || c.key == kmsg.AddOffsetsToTxn {
-				options = append(options, kfake.MaxVersions(kversion.V3_9_0())) // the first transaction protocol
-			}
-			cluster, err := kfake.NewCluster(options...)
+			cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
 			if err != nil {
 				t.Fatal(err)
 			}

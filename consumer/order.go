@@ -139,8 +139,8 @@ func (t *tenure) replayTo(ctx context.Context, s int, to int64) error {
 		if err := t.consume(ctx, c, to); err != nil || ctx.Err() != nil {
 			return err
 		}
-		if t.at[s] < min(to, c.next) && c.done == len(c.records) {
-			t.moveTo(s, min(to, c.next)) // only boundaries were left of it
+		if t.at[s] < min(to, c.next) && (c.done == len(c.records) || c.records[c.done].offset >= to) {
+			t.moveTo(s, min(to, c.next)) // only boundaries and markers were left below it
 		}
 		t.give(c)
 	}
