@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	kafka "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol/initproducerid"
 )
 
@@ -37,12 +36,8 @@ func (c *Client) NewIdempotentProducer(ctx context.Context, compression Compress
 		if err != nil {
 			return err
 		}
-		r := m.(*initproducerid.Response)
-		if r.ErrorCode != 0 {
-			return kafka.Error(r.ErrorCode)
-		}
-		who = identity{r.ProducerID, r.ProducerEpoch}
-		return nil
+		who, err = identityOf(m)
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("ask for a producer id: %w", err)

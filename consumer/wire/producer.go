@@ -220,16 +220,21 @@ func (c *Client) initProducerID(ctx context.Context, id string, timeout time.Dur
 		ProducerEpoch:        as.epoch,
 	}
 	who := noProducer
-	err := c.askCoordinator(ctx, transactionKey(id), request, func(m protocol.Message) error {
-		r := m.(*initproducerid.Response)
-		if r.ErrorCode != 0 {
-			return kafka.Error(r.ErrorCode)
-		}
-		who = identity{r.ProducerID, r.ProducerEpoch}
-		return nil
+	err := c.askCoordinator(ctx, transactionKey(id), request, func(m protocol.Message) (err error) {
+		who, err = identityOf(m)
+		return err
 	})
 	if err != nil {
 		return noProducer, fmt.Errorf("initialize transactional id %q: %w", id, err)
 	}
 	return who, nil
+}
+
+// identityOf is what an InitProducerId answer gives.
+func identityOf(m protocol.Message) (identity, error) {
+	r := m.(*initproducerid.Response)
+	if r.ErrorCode != 0 {
+		return noProducer, kafka.Error(r.ErrorCode)
+	}
+	return identity{r.ProducerID, r.ProducerEpoch}, nil
 }
