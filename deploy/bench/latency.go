@@ -46,21 +46,10 @@ func (l *lab) latency(ctx context.Context, e engine) (at map[int]latency, err er
 	if err != nil {
 		return nil, err
 	}
-	watching, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	p, err := l.start(watching, stop, e, j)
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if stopErr := p.stop(); err == nil {
-			err = stopErr
-		}
-	}()
-	at, err = l.latencies(watching, e, j)
-	if err != nil {
-		err = errors.Join(err, context.Cause(watching))
-	}
+	err = l.during(ctx, e, j, func(ctx context.Context, _ *program) (err error) {
+		at, err = l.latencies(ctx, e, j)
+		return err
+	})
 	return at, err
 }
 

@@ -126,6 +126,24 @@ func (l *lab) watch(ctx context.Context, e engine, j job, r *result) (err error)
 	return nil
 }
 
+// during starts an engine, does something while it runs, and stops it. The context of what is done ends when the engine
+// does; then the error says why.
+func (l *lab) during(ctx context.Context, e engine, j job, do func(ctx context.Context, p *program) error) error {
+	watching, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	p, err := l.start(watching, stop, e, j)
+	if err != nil {
+		return err
+	}
+	if err = do(watching, p); err != nil {
+		err = errors.Join(err, context.Cause(watching))
+	}
+	if stopErr := p.stop(); err == nil {
+		err = stopErr
+	}
+	return err
+}
+
 // start starts an engine; one that ends before ctx does ends ctx.
 func (l *lab) start(ctx context.Context, stop context.CancelCauseFunc, e engine, j job) (*program, error) {
 	argv, err := e.argv(l.programs, j)

@@ -75,33 +75,25 @@ func (l *lab) laneStarts(ctx context.Context) (s laneStarts, err error) {
 
 // laneStart starts the engine once and stops it when all lanes judge.
 func (l *lab) laneStart(ctx context.Context, e engine, j job) (took []time.Duration, err error) {
-	watching, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	p, err := l.start(watching, stop, e, j)
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if stopErr := p.stop(); err == nil {
-			err = stopErr
+	err = l.during(ctx, e, j, func(ctx context.Context, p *program) (err error) {
+		for len(took) < l.o.partitions {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(50 * time.Millisecond):
+			}
+			if took, err = readStarts(p.log); err != nil {
+				return err
+			}
 		}
-	}()
-	for len(took) < l.o.partitions {
 		select {
-		case <-watching.Done():
-			return nil, errors.Join(watching.Err(), context.Cause(watching))
-		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(startsLive):
+			return nil
 		}
-		if took, err = readStarts(p.log); err != nil {
-			return nil, err
-		}
-	}
-	select {
-	case <-watching.Done():
-		return nil, context.Cause(watching)
-	case <-time.After(startsLive):
-	}
-	return took, nil
+	})
+	return took, err
 }
 
 // readStarts reads from an engine's log how long each lane took from the generation that it was assigned in.
