@@ -233,10 +233,12 @@ func (c *Client) CreatePartitions(ctx context.Context, topic string, count int32
 			return fmt.Errorf("create partitions of topic %q: %w", topic, err)
 		}
 		for _, r := range m.(*createpartitions.Response).Results {
-			if r.ErrorCode == 0 {
+			if r.ErrorCode == 0 || kafka.Error(r.ErrorCode) == kafka.InvalidPartitionNumber {
+				// 37: it has as many already. The request is a copy of one whose answer was lost, or another process was
+				// faster; the brokers' metadata may not show it yet, which is waited for below.
 				continue
 			}
-			// A copy of a request whose answer was lost, or another process was faster.
+			// The same, told in another way.
 			if topics, askErr := c.Topics(ctx, topic); askErr == nil && topics[0].Partitions >= count {
 				continue
 			}
