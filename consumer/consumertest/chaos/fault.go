@@ -95,6 +95,8 @@ func linkFaults(prefix, service string, links func(*member) []*consumertest.Prox
 	link := func(name, says string, low, high time.Duration, do func(ctx context.Context, ps []*consumertest.Proxy, hold time.Duration, rng *rand.Rand)) *fault {
 		return &fault{name: prefix + name, says: says, track: trackNetwork, hold: [2]time.Duration{low, high},
 			do: func(ctx context.Context, r *rig, s step) {
+				r.links.RLock()
+				defer r.links.RUnlock()
 				ps := links(r.pick(s))
 				do(ctx, ps, s.hold, s.rng())
 				for _, p := range ps {
@@ -208,6 +210,9 @@ var brokerFaults = []*fault{
 		hold: [2]time.Duration{0, 5 * time.Second}, settle: brokerSettle,
 		do: func(ctx context.Context, r *rig, s step) {
 			broker := r.pickBroker(ctx, s)
+			if r.o.Brokers == 1 {
+				defer r.silence(ctx)()
+			}
 			r.cluster.Stop(broker)
 			sleep(ctx, s.hold)
 			r.cluster.Start(broker)
