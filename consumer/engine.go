@@ -86,11 +86,8 @@ func (e *Engine) identify() {
 	// fits all members.
 	e.transactionalID = o.Group + "-" + hex.EncodeToString(id[:])
 	e.owner = e.transactionalID
-	// The second protocol left the offsets of a lane unstable for good (88) in a run of chaos with Kafka 4.4.0, which the
-	// first one never did: the engine speaks the first until that is understood (DESIGN.md, Not obvious).
 	e.producer = o.Client.NewProducer(wire.ProducerOptions{
 		TransactionalID: e.transactionalID, TransactionTimeout: o.TransactionTimeout, Compression: o.Compression, Group: o.Group,
-		FirstProtocol: true,
 	})
 }
 

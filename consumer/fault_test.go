@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/lapwing/lapwing/consumer/consumertest"
 	"github.com/lapwing/lapwing/consumer/wire"
@@ -27,11 +28,12 @@ func TestEngineFaultPerRequest(t *testing.T) {
 	}
 	errLost := errors.New("the connection is cut")
 	refused := func(code *kerr.Error) int16 { return code.Code }
-	cases := []struct {
+	type fault struct {
 		name string
 		key  kmsg.Key
 		code int16 // 0: the connection is cut instead of an answer
-	}{
+	}
+	cases := []fault{
 		{"init producer id cut", kmsg.InitProducerID, 0},
 		{"add partitions cut", kmsg.AddPartitionsToTxn, 0},
 		{"produce cut", kmsg.Produce, 0},
@@ -48,10 +50,10 @@ func TestEngineFaultPerRequest(t *testing.T) {
 		{"add offsets: not coordinator", kmsg.AddOffsetsToTxn, refused(kerr.NotCoordinator)},
 		{"init producer id: coordinator loading", kmsg.InitProducerID, refused(kerr.CoordinatorLoadInProgress)},
 	}
-	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) {
+	run := func(name string, c fault, options ...kfake.Opt) {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+			cluster, err := kfake.NewCluster(append(options, kfake.NumBrokers(1))...)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -105,6 +107,12 @@ func TestEngineFaultPerRequest(t *testing.T) {
 				t.Fatal("no request met the fault")
 			}
 		})
+	}
+	for _, c := range cases {
+		run("first protocol/"+c.name, c, kfake.MaxVersions(kversion.V3_9_0()))
+		if c.key != kmsg.AddPartitionsToTxn && c.key != kmsg.AddOffsetsToTxn { // one leader: the second needs neither
+			run("second protocol/"+c.name, c)
+		}
 	}
 }
 

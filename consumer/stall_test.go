@@ -521,7 +521,7 @@ func testStallInCommit(t *testing.T, wholeLog bool, doing string) {
 	log := newLogbook("transaction failed", wholeLog)
 	e, stop := b.engine(state.NewMemory(), func(o *Options) { quick(o); o.Logger = slog.New(log) })
 	waitReady(t, e)
-	cluster.ControlKey(int16(kmsg.AddPartitionsToTxn), func(kmsg.Request) (kmsg.Response, error, bool) {
+	cluster.ControlKey(int16(kmsg.TxnOffsetCommit), func(kmsg.Request) (kmsg.Response, error, bool) {
 		cluster.KeepControl()
 		select {
 		case <-log.held:

@@ -93,7 +93,7 @@ func (r *rig) pickBroker(ctx context.Context, s step) int {
 }
 
 // silence ends all traffic between the engines and Kafka, and returns what lets it pass again. A lone broker is stopped
-// only then, since Kafka 4 to 4.4 at least leaves a hanging transaction otherwise (KAFKA-20734, open in November 2026):
+// only then, since Kafka 4.4.0 can leave a hanging transaction otherwise (KAFKA-20734, not mended in November 2026):
 //
 //  1. The coordinator has stored PrepareCommit, and looks up the leaders to which it sends the markers.
 //  2. The broker's controlled shutdown has taken its leadership away, and no other replica can have it: leader -1.
