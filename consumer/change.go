@@ -71,10 +71,11 @@ func (g *generation) lineage(ctx context.Context) (*lineage, error) {
 			lin, err := parseLineage(text)
 			return &lin, err
 		}
-		if err := g.checkUnknown(ctx); err != nil {
+		began, err := g.lostLayout(ctx)
+		if err != nil {
 			return nil, err
 		}
-		first := lineage{}.restarted(newEra(e.layout, e.sources))
+		first := lineage{}.restarted(newEra(began, e.sources))
 		if err := g.swap(ctx, "", first.String()); err != nil && !errors.Is(err, errLineage) {
 			return nil, err
 		}
@@ -102,29 +103,45 @@ func (g *generation) swap(ctx context.Context, before, after string) error {
 	return nil
 }
 
-// checkUnknown guards a store without a lineage, which is a new one or was wiped: the states are then made anew from what is
-// kept, and that is done under other settings than the results were judged with only if somebody wants it.
-func (g *generation) checkUnknown(ctx context.Context) error {
+// lostLayout returns the layout that a store without a lineage begins with. Such a store is a new one or was wiped: the
+// states are then made anew from what is kept. That is done under other settings than the results were judged with only if
+// somebody wants it. And if all that was judged was judged under one former layout of the same inputs, it is done under that:
+// the lanes are then led from there to the engine's, as if the store had kept the lineage. A lane that made its states anew
+// under the engine's layout would read its own partition, and miss what its users had in others.
+func (g *generation) lostLayout(ctx context.Context) (layout, error) {
 	e := g.engine
-	if e.options.OnReset == OffsetResetRebuild {
-		return nil
-	}
+	var former layout
+	known := true
 	for _, s := range e.sources {
 		offsets, err := g.offsetsOfAll(ctx, s.topic)
 		if err != nil {
-			return err
+			return layout{}, err
 		}
 		for lane, c := range offsets {
-			if m, ours := parseCommitMetadata(c.Metadata); ours && m.topic == s.identity() && m.layout.settings != e.layout.settings {
-				return &stopError{
+			m, ours := parseCommitMetadata(c.Metadata)
+			switch {
+			case !ours || m.topic != s.identity():
+			case m.layout.settings != e.layout.settings && e.options.OnReset != OffsetResetRebuild:
+				return layout{}, &stopError{
 					cause:  causeSettings,
 					what:   fmt.Sprintf("this Redis has no states of the group, and %s/%d was judged with other settings (event decoding, kind of Redis; layout %s, now %s)", s.topic, lane, m.layout, e.layout),
 					remedy: "use the former settings and Redis; if this is another Redis, on_offset_reset: rebuild makes the states anew from what the topic has kept",
 				}
+			case m.layout == e.layout:
+				known = false // the engine's own has begun, whatever came before
+			case m.layout.settings != e.layout.settings || m.layout.topics != e.layout.topics:
+			case m.layout.partitions > former.partitions:
+				former = m.layout
+			case m.layout.partitions == former.partitions && m.layout != former:
+				known = false // the partitioner was changed back and forth: which one came last?
 			}
 		}
 	}
-	return nil
+	if !known || former.partitions == 0 {
+		return e.layout, nil
+	}
+	e.log.Warn("this Redis has no states of the group: they are made anew under the layout before", "former", former.String(), "layout", e.layout.String())
+	return former, nil
 }
 
 // change takes a claimed lane from the present era towards the engine's layout. It returns the step that the lane has first to

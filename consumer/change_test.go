@@ -221,6 +221,31 @@ func testPartitionerChanged(t *testing.T, b *bench) {
 	})
 }
 
+// TestPartitionerChangedAfterLoss: the partitioner changes, and the store has lost everything before any member of the new
+// layout has started: so the lineage too. The states are made anew under the former layout and go over from there.
+func TestPartitionerChangedAfterLoss(t *testing.T) {
+	onEachKafka(t, 6, testPartitionerChangedAfterLoss)
+}
+
+func testPartitionerChangedAfterLoss(t *testing.T, b *bench) {
+	former, stop := b.minimal(state.NewMemory(), func(o *Options) { o.Partitioner = contract.Murmur2 })
+	waitReady(t, former)
+	b.send(withdrawals(1)...)
+	b.send(withdrawals(2)...)
+	b.read(b.output, 2*streakUsers)
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	store := state.NewMemory()
+	next, _ := b.minimal(store, func(o *Options) { o.Partitioner = contract.CRC32 })
+	waitReady(t, next)
+	b.send(withdrawals(3)...)
+	b.wantStreaks(3)
+	if lin := lineageOf(t, store); len(lin.Former) != 1 || lin.Former[0].Layout != former.layout.String() || lin.Present.Layout != next.layout.String() {
+		t.Errorf("lineage %s, want %s and before it %s", lin, next.layout, former.layout)
+	}
+}
+
 // manual returns a producer that is told each record's partition.
 func (b *bench) manual() *kgo.Client {
 	b.t.Helper()
