@@ -7,7 +7,7 @@ import (
 	"github.com/lapwing/lapwing/state"
 )
 
-// entry is one user's state in memory: two cache lines without a pointer, so that an event waits for memory once, and
+// entry is one user's state in memory: three cache lines without a pointer, so that an event waits for memory once, and
 // the garbage collector does not look into it.
 type entry struct {
 	user int64
@@ -16,27 +16,32 @@ type entry struct {
 	// changed is the offset after the last event that this tenure applied, 0 when it only loaded the state.
 	changed int64
 
-	index  uint32          // of this entry in its cache
-	live   bool            // a user has it
-	size   uint8           // of encoded, 0 for a new user; or sizeLarge
-	packed [packedMax]byte // the state as state.Codec writes it
+	index uint32 // of this entry in its cache
+	live  bool   // a user has it
+	form  uint8  // of the state: one of those below, or how many bytes of packed are in use
+	_     [2]byte
+
+	packed compact // or the state as state.Codec writes it
 }
 
+// Forms of a state. Between them is the length of a packed one.
 const (
-	packedMax   = 98  // fills the entry's two cache lines
-	sizeLarge   = 255 // the state is in cache.large
+	formNew     = 0
+	packedMax   = compactSize
+	formCompact = 254
+	formLarge   = 255 // the state is in cache.large
+)
+
+const (
 	pageEntries = 256
 	evictWindow = 16
 )
 
-// encoded is the state of an entry that is not large.
-func (e *entry) encoded() []byte { return e.packed[:e.size] }
-
 // cache holds the states of a lane's users. One goroutine at a time.
 //
-// Nearly all states are small and are kept encoded, within their entries: decoding one and encoding it anew costs less
-// than the cache misses and the garbage collection of a state made of several objects. The few that do not fit stay
-// decoded, so that an event of a hot user with thousands of buckets changes only what it has to.
+// Nearly all states are small and are kept within their entries: in the compact form, of which an event opens what it
+// needs, or packed as in the store, when they have more of something than that form has room for. The few that do not
+// fit stay decoded, so that an event of a hot user with thousands of buckets changes only what it has to.
 //
 // A hand goes round and looks at evictWindow entries at a time: of those whose last change the store has, the least
 // recently changed leaves. It comes close to the least recently used of all, without a list in which each event would
@@ -49,6 +54,7 @@ type cache struct {
 	index userIndex
 	large map[int64]*rules.UserState // by user
 
+	alone   []bool          // by type of an event: see rules.Set.Alone
 	scratch rules.UserState // the state that open returns
 	buffer  []byte
 
@@ -60,8 +66,12 @@ type cache struct {
 	dirty    []uint32 // entries with changed > flushing
 }
 
-func newCache(types *rules.Types, flushed int64) *cache {
-	return &cache{codec: state.NewCodec(types), index: newUserIndex(), large: make(map[int64]*rules.UserState), barren: -1, flushing: flushed, flushed: flushed}
+func newCache(set *rules.Set, flushed int64) *cache {
+	c := &cache{codec: state.NewCodec(set.Types()), index: newUserIndex(), large: make(map[int64]*rules.UserState), barren: -1, flushing: flushed, flushed: flushed}
+	for i := range set.Types().Len() {
+		c.alone = append(c.alone, set.Alone(rules.Type(i)))
+	}
+	return c
 }
 
 func (c *cache) len() int { return c.index.n }
@@ -97,7 +107,7 @@ func (c *cache) insert(user int64) *entry {
 		c.made++
 	}
 	e := c.at(i)
-	e.user, e.tag, e.changed, e.index, e.live, e.size = user, 0, 0, i, true, 0
+	e.user, e.tag, e.changed, e.index, e.live, e.form = user, 0, 0, i, true, formNew
 	c.index.add(user, i)
 	return e
 }
@@ -105,35 +115,64 @@ func (c *cache) insert(user int64) *entry {
 // fill gives an entry the state that the store holds as of tag.
 func (c *cache) fill(e *entry, tag int64, st *rules.UserState) {
 	e.tag = tag
-	c.close(e, st)
+	c.keep(e, st)
 }
 
-// open returns the entry's state, to be changed until close is called with it. It is valid until another is opened.
-func (c *cache) open(e *entry) *rules.UserState {
-	if e.size == sizeLarge {
-		return c.large[e.user]
+// open returns what an event of a type needs of the entry's state, to be changed until close is called with it. It is
+// valid until another is opened.
+func (c *cache) open(e *entry, typ rules.Type) *rules.UserState {
+	if e.form == formCompact {
+		e.packed.open(&c.scratch, typ, c.alone[typ])
+		return &c.scratch
 	}
+	return c.whole(e)
+}
+
+// whole returns the entry's state, valid until another is opened.
+func (c *cache) whole(e *entry) *rules.UserState {
 	st := &c.scratch
-	if e.size == 0 {
+	switch e.form {
+	case formNew:
 		st.RunType, st.RunLength, st.Types = 0, 0, st.Types[:0]
-		return st
+	case formCompact:
+		e.packed.open(st, 0, false)
+	case formLarge:
+		return c.large[e.user]
+	default:
+		c.codec.ReopenState(e.packed[:e.form], st)
 	}
-	c.codec.ReopenState(e.encoded(), st)
 	return st
 }
 
-// close keeps the state that open returned. One that has outgrown its entry is large until a snapshot finds it small.
+// close keeps the state that open returned.
 func (c *cache) close(e *entry, st *rules.UserState) {
-	if e.size == sizeLarge {
+	switch e.form {
+	case formLarge:
+	case formCompact:
+		if !e.packed.update(st) {
+			e.packed.complete(st)
+			c.keep(e, st)
+		}
+	default:
+		c.keep(e, st)
+	}
+}
+
+// keep gives an entry a whole state, in the first form that takes it. One that has outgrown its entry is large until a
+// snapshot finds it small.
+func (c *cache) keep(e *entry, st *rules.UserState) {
+	e.packed[compactTypesAt] = 0
+	if e.packed.update(st) {
+		e.form = formCompact
 		return
 	}
 	c.buffer = c.codec.AppendState(c.buffer[:0], st)
 	if len(c.buffer) > packedMax {
 		clone := st.Clone()
-		c.large[e.user], e.size = &clone, sizeLarge
+		c.large[e.user], e.form = &clone, formLarge
 		return
 	}
-	e.size = uint8(copy(e.packed[:], c.buffer))
+	e.form = uint8(copy(e.packed[:], c.buffer))
 }
 
 // touch notes that the event at the offset has changed e.
@@ -144,24 +183,28 @@ func (c *cache) touch(e *entry, offset int64) {
 	e.tag, e.changed = offset+1, offset+1
 }
 
-// snapshot calls add for each entry changed since the last snapshot, with its encoded state, and marks all changes below
-// offset as being flushed. Entries changed at or after the offset must not exist.
-func (c *cache) snapshot(offset int64, add func(e *entry, encoded []byte)) {
+// snapshot calls add for each entry changed since the last snapshot, with its state, and marks all changes below offset as
+// being flushed. Entries changed at or after the offset must not exist.
+func (c *cache) snapshot(offset int64, add func(e *entry, st *rules.UserState)) {
 	for _, i := range c.dirty {
 		e := c.at(i)
-		if e.size != sizeLarge {
-			add(e, e.encoded())
-			continue
-		}
-		c.buffer = c.codec.AppendState(c.buffer[:0], c.large[e.user])
-		add(e, c.buffer)
-		if len(c.buffer) <= packedMax/2 { // half: one at the edge must not go back and forth
-			e.size = uint8(copy(e.packed[:], c.buffer))
-			delete(c.large, e.user)
+		st := c.whole(e)
+		add(e, st)
+		if e.form == formLarge {
+			c.shrink(e, st)
 		}
 	}
 	c.dirty = c.dirty[:0]
 	c.flushing = max(c.flushing, offset)
+}
+
+// shrink takes a large state that has become small into its entry: half as large as what fits, since one at the edge
+// must not go back and forth.
+func (c *cache) shrink(e *entry, st *rules.UserState) {
+	if c.buffer = c.codec.AppendState(c.buffer[:0], st); len(c.buffer) <= packedMax/2 {
+		delete(c.large, e.user)
+		c.keep(e, st)
+	}
 }
 
 // acknowledge notes that the store has taken the snapshot of the offset.
@@ -198,7 +241,7 @@ func (c *cache) oldest() *entry {
 }
 
 func (c *cache) remove(e *entry) {
-	if e.size == sizeLarge {
+	if e.form == formLarge {
 		delete(c.large, e.user)
 	}
 	c.index.remove(e.user, e.index)

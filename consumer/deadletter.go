@@ -25,6 +25,7 @@ func (x *recordExtra) headersSize() int {
 // bury appends the record's dead letter to the open parcel: byte for byte, or cut to what the topic takes.
 func (t *tenure) bury(r *record, now time.Time) {
 	e, x := t.engine, r.extra
+	t.open.counts.buried++
 	t.open.counts.dead[x.refusal.Reason]++
 	limit := &e.limits.dead
 	partition := t.lane % e.topics.dead

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/lapwing/lapwing/consumer/backoff"
+	"github.com/lapwing/lapwing/rules"
 	"github.com/lapwing/lapwing/state"
 )
 
@@ -35,7 +36,7 @@ func (t *tenure) fillSnapshot(owner string) {
 	checkpoint := atOffsets(t.base, t.at)
 	checkpoint.Owner = owner
 	t.snapshot.Reset(t.lane, t.engine.options.Rules.Types(), checkpoint)
-	t.cache.snapshot(t.position, func(e *entry, encoded []byte) { t.snapshot.AddEncoded(e.user, e.tag, encoded) })
+	t.cache.snapshot(t.position, func(e *entry, st *rules.UserState) { t.snapshot.Add(e.user, e.tag, st) })
 }
 
 // atOffsets returns the checkpoint at the offsets of all sources. As long as only the input has any it is written as that

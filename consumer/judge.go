@@ -254,6 +254,7 @@ func (t *tenure) step(ctx context.Context, s int, records []record, to int64) er
 	defer t.mu.Unlock()
 	now := time.Now()
 	replaying := t.position < t.plan.judgeFrom
+	t.touched = touch(records)
 	for i := range records {
 		r := &records[i]
 		if r.kind == kindBoundary {
@@ -289,6 +290,17 @@ func (t *tenure) step(ctx context.Context, s int, records []record, to int64) er
 	return nil
 }
 
+// touch reads the entries of the records' users. Each would else be waited for when its event is judged: memory is far
+// slower than judging, and here the processor has many reads under way at once. The sum keeps them from being left out.
+func touch(records []record) (sum int64) {
+	for i := range records {
+		if e := records[i].entry; e != nil {
+			sum += e.tag + int64(e.packed[compactHead]) + int64(e.packed[compactHead+sectionSize])
+		}
+	}
+	return sum
+}
+
 // moveTo notes that a source is judged or replayed up to an offset. The caller holds mu.
 func (t *tenure) moveTo(s int, to int64) {
 	if to <= t.at[s] {
@@ -320,7 +332,7 @@ func (t *tenure) replay(s int, r *record) {
 	if r.kind != kindEvent || at < r.entry.tag {
 		return
 	}
-	st := t.cache.open(r.entry)
+	st := t.cache.open(r.entry, r.event.Type)
 	t.engine.options.Rules.Apply(st, &r.event.Event)
 	t.cache.close(r.entry, st)
 	t.cache.touch(r.entry, at)
@@ -347,7 +359,7 @@ func (t *tenure) one(r *record, now time.Time) error {
 		}
 		return fmt.Errorf("%w: %s/%d at %d, user %d with tag %d", errTag, t.readers[r.source].source.topic, t.lane, r.offset, e.user, e.tag)
 	}
-	st := t.cache.open(e)
+	st := t.cache.open(e, r.event.Type)
 	t.engine.options.Rules.Judge(st, &r.event.Event, &t.verdict)
 	t.cache.close(e, st)
 	t.cache.touch(e, at)
@@ -355,36 +367,26 @@ func (t *tenure) one(r *record, now time.Time) error {
 	if t.engine.options.AlertsOnly && len(t.verdict.Alerts) == 0 && (r.extra == nil || r.extra.requestID == nil) {
 		return nil
 	}
-	t.publish(r, now)
+	t.publish(r, now.UnixMilli())
 	return nil
 }
 
 // publish appends the record's result to the open parcel: whole, or cut to what the topic takes.
-func (t *tenure) publish(r *record, now time.Time) {
+func (t *tenure) publish(r *record, nowMillis int64) {
 	e, s := t.engine, &t.scratch
 	t.open.counts.results++
-	source := t.sourceOf(r)
-	s.key = strconv.AppendInt(s.key[:0], r.event.UserID, 10)
-	s.value = t.encoder.AppendKeyed(s.value[:0], s.key, &r.event, source, &t.verdict)
+	s.key = contract.AppendUserKey(s.key[:0], r.event.UserID)
 	partition := t.lane
 	if t.layout.partitioner != contract.Murmur2 || t.layout.partitions != e.topics.outputs { // else it is the same
 		partition = contract.Murmur2.Partition(s.key, e.topics.outputs)
 	}
-	limit := &e.limits.output
-	m := message{timeMillis: now.UnixMilli(), key: s.key, value: s.value}
+	source, limit := t.sourceOf(r), &e.limits.output
 	if r.extra == nil { // nearly always
-		s.source = strconv.AppendInt(append(s.source[:0], t.readers[r.source].prefix...), r.offset, 10)
-		h := &e.resultHeaders
-		begin := h.noAlert
-		if len(t.verdict.Alerts) > 0 {
-			begin = h.alert
-		}
-		s.encoded = append(wire.AppendHeaderValue(append(s.encoded[:0], begin...), s.source), h.rules...)
-		m.encoded, m.count = s.encoded, resultHeaderCount
-		if t.open.addResult(partition, limit, limit.single(), &m) {
+		if b := t.open.resultBatch(partition); b != nil && t.publishPlain(b, r, source, limit.several(), nowMillis) {
 			return
 		}
 	}
+	s.value = t.encoder.AppendKeyed(s.value[:0], s.key, &r.event, source, &t.verdict)
 	s.source = contract.AppendSource(s.source[:0], source)
 	alert := headerNoAlert
 	if len(t.verdict.Alerts) > 0 {
@@ -394,10 +396,23 @@ func (t *tenure) publish(r *record, now time.Time) {
 	if r.extra != nil {
 		s.headers = r.extra.appendTravelling(s.headers, true, true)
 	}
-	m.headers, m.encoded = s.headers, nil
+	m := message{timeMillis: nowMillis, key: s.key, value: s.value, headers: s.headers}
 	if !t.open.addResult(partition, limit, limit.single(), &m) {
 		t.publishCut(r, partition, resultHeaderCount, &m)
 	}
+}
+
+// publishPlain writes a result with no headers but its own straight into a batch, and reports whether it fits.
+func (t *tenure) publishPlain(b *wire.Batch, r *record, source contract.Source, limit int, nowMillis int64) bool {
+	s, h := &t.scratch, &t.engine.resultHeaders
+	begin := h.noAlert
+	if len(t.verdict.Alerts) > 0 {
+		begin = h.alert
+	}
+	s.source = contract.AppendDecimal(append(s.source[:0], t.readers[r.source].prefix...), r.offset)
+	buf := t.encoder.AppendKeyed(b.Begin(nowMillis, s.key), s.key, &r.event, source, &t.verdict)
+	buf = append(b.EndValue(buf, resultHeaderCount), begin...)
+	return b.End(append(wire.AppendHeaderValue(buf, s.source), h.rules...), limit)
 }
 
 // resultHeaderCount is how many headers of its own a result has.

@@ -19,6 +19,7 @@ type parcel struct {
 	batches []*wire.Batch         // in use; those of one destination in their order
 	results map[int32]*wire.Batch // by output partition: the batch that takes the next result
 	copies  map[int32]*wire.Batch // by partition of the rekey topic: the batch that takes the next copy
+	latest  *wire.Batch           // of results, or nil: it nearly always takes the next one, too
 	dead    *wire.Batch           // the batch that takes the next dead letter
 	spare   []*wire.Batch
 	further int // batches that follow another of the same destination: each is a round of requests
@@ -29,8 +30,9 @@ type parcel struct {
 // parcelCounts says what became of the parcel's input records.
 type parcelCounts struct {
 	events, results, tombstones, forwarded, late, beyond int
+	buried                                               int
 	alerts                                               map[int]int             // by rule code
-	dead                                                 map[contract.Reason]int // by reason
+	dead                                                 map[contract.Reason]int // by reason: the buried ones
 }
 
 func newParcel() *parcel {
@@ -40,7 +42,7 @@ func newParcel() *parcel {
 // reset empties the parcel and keeps its buffers. It begins at the offsets given, one per source.
 func (p *parcel) reset(from ...int64) {
 	p.spare = append(p.spare, p.batches...)
-	p.batches, p.dead, p.further = p.batches[:0], nil, 0
+	p.batches, p.latest, p.dead, p.further = p.batches[:0], nil, nil, 0
 	clear(p.results)
 	clear(p.copies)
 	p.starts, p.ends = append(p.starts[:0], from...), append(p.ends[:0], from...)
@@ -70,11 +72,7 @@ func (p *parcel) empty() bool { return p.to == p.from && !p.moved }
 
 // records returns how many input records the parcel holds.
 func (p *parcel) records() int {
-	n := p.counts.events + p.counts.tombstones + p.counts.forwarded
-	for _, d := range p.counts.dead {
-		n += d
-	}
-	return n
+	return p.counts.events + p.counts.tombstones + p.counts.forwarded + p.counts.buried
 }
 
 // bytes returns the size of all batches.
@@ -91,15 +89,9 @@ type message struct {
 	timeMillis int64
 	key, value []byte
 	headers    []wire.Header
-	// encoded are, unless nil, the headers instead: so many as count says, as wire.AppendHeader writes them.
-	encoded []byte
-	count   int
 }
 
 func (m *message) tryAppendTo(b *wire.Batch, limit int) bool {
-	if m.encoded != nil {
-		return b.TryAppendEncoded(limit, m.timeMillis, m.key, m.value, m.encoded, m.count)
-	}
 	return b.TryAppend(limit, m.timeMillis, m.key, m.value, m.headers...)
 }
 
@@ -108,9 +100,17 @@ func (m *message) tryAppendTo(b *wire.Batch, limit int) bool {
 func (p *parcel) addResult(partition int32, limit *topicLimit, single int, m *message) bool {
 	b := p.add(p.results[partition], partition, limit, single, m)
 	if b != nil {
-		p.results[partition] = b
+		p.results[partition], p.latest = b, b
 	}
 	return b != nil
+}
+
+// resultBatch returns the batch that takes the next result for an output partition, or nil where none does yet.
+func (p *parcel) resultBatch(partition int32) *wire.Batch {
+	if p.latest == nil || p.latest.Partition() != partition {
+		p.latest = p.results[partition]
+	}
+	return p.latest
 }
 
 // addDead is addResult for a dead letter: a lane has one partition of them.

@@ -15,6 +15,7 @@ func TestParcelReset(t *testing.T) {
 		t.Fatal("a small record is refused")
 	}
 	p.counts.dead["not_json"]++
+	p.counts.buried++
 	p.counts.alerts[30]++
 	p.counts.events++
 	p.to = 7

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/lapwing/lapwing/consumer/backoff"
@@ -376,7 +375,7 @@ func headersSize(rec *wire.Record) int {
 
 // laneOf returns the lane that owns the event's user.
 func (r *reader) laneOf(ev *contract.Event) int32 {
-	r.key = strconv.AppendInt(r.key[:0], ev.UserID, 10)
+	r.key = contract.AppendUserKey(r.key[:0], ev.UserID)
 	return r.layout.laneOf(r.key)
 }
 

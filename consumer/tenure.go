@@ -48,6 +48,7 @@ type tenure struct {
 	verdict  rules.Verdict
 	encoder  *contract.ResultEncoder
 	scratch  scratch
+	touched  int64 // see touch
 	missing  []int64
 	stored   []state.Stored
 	replayed int
@@ -78,7 +79,6 @@ type tenure struct {
 type scratch struct {
 	key, value, source []byte
 	headers            []wire.Header
-	encoded            []byte // headers
 }
 
 func newTenure(e *Engine, c claimedLane, wake func(), p lanePlan, base state.Checkpoint) *tenure {
@@ -86,7 +86,7 @@ func newTenure(e *Engine, c claimedLane, wake func(), p lanePlan, base state.Che
 		engine: e, lane: c.number, layout: c.layout, under: c.layout.String(), era: &c.lineage.Present, wake: wake, fence: c.fence, plan: p, base: base,
 		takes:   state.Takes{Incarnation: base.Incarnation, Inherits: c.lineage.inherits(c.number, base.Incarnation)},
 		arrived: make(chan struct{}, 1), order: make(chan boundary, 64), pending: make([]*chunk, len(e.sources)),
-		cache: newCache(e.options.Rules.Types(), p.replayFrom), position: p.replayFrom,
+		cache: newCache(e.options.Rules, p.replayFrom), position: p.replayFrom,
 		encoder: contract.NewResultEncoder(e.options.Rules.Types(), e.options.Detail), snapshot: new(state.Snapshot),
 		flushes: make(chan int64, 1), acks: make(chan int64, 1),
 		open: newParcel(), committed: p.judgeFrom, waiting: -1, cancel: func(error) {},

@@ -79,6 +79,34 @@ func ParseAmount(text []byte) (Amount, error) {
 	return newAmount(hi+carry, lo, uint8(fractionDigits)), nil
 }
 
+// ScanAmount reads the amount that b begins with, up to the first byte that is not of it, and returns its length: 0 unless
+// it is one that ParseAmount takes and has AmountDigitsMax digits in all at most. It takes a third of the instructions.
+func ScanAmount(b []byte) (a Amount, n int) {
+	var coefficient uint64
+	point := -1
+	for n < len(b) {
+		if digit := b[n] - '0'; digit <= 9 {
+			coefficient = coefficient*10 + uint64(digit)
+		} else if b[n] == '.' && point < 0 {
+			point = n
+		} else {
+			break
+		}
+		n++
+	}
+	digits, scale := n, 0
+	if point >= 0 {
+		digits, scale = n-1, n-1-point
+		if point == 0 || scale == 0 {
+			return a, 0
+		}
+	}
+	if digits > AmountDigitsMax || coefficient == 0 {
+		return a, 0
+	}
+	return newAmount(0, coefficient, uint8(scale)), n
+}
+
 // digits reads the digits that text begins with. The value is meaningless beyond AmountDigitsMax digits.
 func digits(text []byte) (value uint64, rest []byte) {
 	i := 0
@@ -108,6 +136,29 @@ func newLarge(d udecimal.Decimal) Amount {
 	}
 	return Amount{large: &d}
 }
+
+// Hundredths returns a as a number of hundredths, if that is a whole one of 64 bits. It is for compact storage.
+func (a *Amount) Hundredths() (n uint64, ok bool) {
+	if a.scale == shortScale && a.hi == 0 && a.large == nil {
+		return a.lo, true
+	}
+	return a.otherHundredths()
+}
+
+func (a *Amount) otherHundredths() (n uint64, ok bool) {
+	if a.large != nil {
+		return 0, false
+	}
+	hi, lo, scale := trim(a.hi, a.lo, a.scale, shortScale)
+	if scale > shortScale || hi > 0 {
+		return 0, false
+	}
+	over, n := bits.Mul64(lo, pow10[shortScale-scale])
+	return n, over == 0
+}
+
+// SetHundredths makes a the amount of n hundredths.
+func (a *Amount) SetHundredths(n uint64) { *a = Amount{lo: n, scale: shortScale} }
 
 // decimal is a for the library.
 func (a *Amount) decimal() udecimal.Decimal {

@@ -107,6 +107,9 @@ func (s *Set) numberWindows() {
 	s.windows = len(numbers)
 }
 
+// Alone reports whether an event of this type is judged without a look at what the user's state holds of other types.
+func (s *Set) Alone(t Type) bool { return len(s.byType[t].peers) == 0 }
+
 // Types is the table that the types of the set's events index into.
 func (s *Set) Types() *Types { return s.types }
 

@@ -17,7 +17,6 @@ type Snapshot struct {
 	ends       []int // of each record in arena
 	arena      []byte
 	err        error // the first record that was refused
-	checked    rules.UserState
 	generation uint64 // counts resets, so that a lane knows a snapshot that was changed
 }
 
@@ -37,27 +36,6 @@ func (s *Snapshot) Reset(lane int32, types *rules.Types, cp Checkpoint) {
 // state is not kept. A record that breaks an invariant is refused, and with it
 // the snapshot: Flush returns the error.
 func (s *Snapshot) Add(user, tag int64, st *rules.UserState) {
-	s.add(user, tag, func() ([]byte, error) {
-		return s.codec.append(s.arena, s.checkpoint.Incarnation, s.lane, tag, st)
-	})
-}
-
-// AddEncoded is Add for a state in the form of Codec.AppendState, with the types
-// of the snapshot.
-func (s *Snapshot) AddEncoded(user, tag int64, encoded []byte) {
-	s.add(user, tag, func() ([]byte, error) {
-		if err := checkHead(s.lane, tag); err != nil {
-			return nil, err
-		}
-		if err := s.codec.DecodeState(encoded, &s.checked); err != nil {
-			return nil, err
-		}
-		return append(appendHead(s.arena, s.checkpoint.Incarnation, s.lane, tag), encoded...), nil
-	})
-}
-
-// add takes the arena with the record of a user.
-func (s *Snapshot) add(user, tag int64, appendRecord func() ([]byte, error)) {
 	if s.err != nil {
 		return
 	}
@@ -65,7 +43,7 @@ func (s *Snapshot) add(user, tag int64, appendRecord func() ([]byte, error)) {
 		s.err = fmt.Errorf("lane %d, user %d: %w: tag %d is above the checkpoint %d", s.lane, user, ErrCorrupt, tag, s.checkpoint.Offset)
 		return
 	}
-	arena, err := appendRecord()
+	arena, err := s.codec.append(s.arena, s.checkpoint.Incarnation, s.lane, tag, st)
 	if err != nil {
 		s.err = fmt.Errorf("lane %d, user %d, tag %d: %w", s.lane, user, tag, err)
 		return

@@ -62,9 +62,9 @@ var ErrSource = errors.New("not a source like topic/partition/offset")
 func AppendSource(dst []byte, s Source) []byte {
 	dst = append(dst, s.Topic...)
 	dst = append(dst, '/')
-	dst = strconv.AppendInt(dst, int64(s.Partition), 10)
+	dst = AppendDecimal(dst, int64(s.Partition))
 	dst = append(dst, '/')
-	return strconv.AppendInt(dst, s.Offset, 10)
+	return AppendDecimal(dst, s.Offset)
 }
 
 // ParseSource reads the text of header lapwing-source. It takes only what AppendSource writes for an

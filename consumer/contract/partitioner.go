@@ -62,7 +62,7 @@ func (p Partitioner) Partition(key []byte, n int32) int32 {
 }
 
 // AppendUserKey appends the key of a user's records: the user_id in decimal digits.
-func AppendUserKey(dst []byte, userID int64) []byte { return strconv.AppendInt(dst, userID, 10) }
+func AppendUserKey(dst []byte, userID int64) []byte { return AppendDecimal(dst, userID) }
 
 // UserPartition returns the partition of a user's key among n, n at least 1.
 func (p Partitioner) UserPartition(userID int64, n int32) int32 {

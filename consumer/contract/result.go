@@ -74,7 +74,7 @@ func (e *ResultEncoder) AppendKeyed(dst, key []byte, ev *Event, src Source, v *r
 			if i > 0 {
 				dst = append(dst, ',')
 			}
-			dst = strconv.AppendInt(dst, int64(v.Alerts[i].Rule.Code), 10)
+			dst = AppendDecimal(dst, int64(v.Alerts[i].Rule.Code))
 		}
 		dst = append(dst, `],"user_id":`...)
 	} else {
@@ -85,7 +85,7 @@ func (e *ResultEncoder) AppendKeyed(dst, key []byte, ev *Event, src Source, v *r
 		dst = e.appendEvent(dst, ev, src)
 		if v.LateBy > 0 {
 			dst = append(dst, `,"late_by":`...)
-			dst = strconv.AppendInt(dst, v.LateBy, 10)
+			dst = AppendDecimal(dst, v.LateBy)
 		}
 		if alert {
 			dst = appendEvidence(dst, v.Alerts)
@@ -98,13 +98,13 @@ func (e *ResultEncoder) appendEvent(dst []byte, ev *Event, src Source) []byte {
 	dst = append(dst, e.types[ev.Type]...)
 	dst = append(dst, ev.AmountText...) // digits and at most one point: the decoder saw to it
 	dst = append(dst, `","time":`...)
-	dst = strconv.AppendInt(dst, int64(ev.Time), 10)
+	dst = AppendDecimal(dst, int64(ev.Time))
 	dst = append(dst, `,"topic":`...)
 	dst = appendString(dst, src.Topic)
 	dst = append(dst, `,"partition":`...)
-	dst = strconv.AppendInt(dst, int64(src.Partition), 10)
+	dst = AppendDecimal(dst, int64(src.Partition))
 	dst = append(dst, `,"offset":`...)
-	dst = strconv.AppendInt(dst, src.Offset, 10)
+	dst = AppendDecimal(dst, src.Offset)
 	return append(dst, '}')
 }
 
@@ -121,7 +121,7 @@ func appendEvidence(dst []byte, alerts []rules.Alert) []byte {
 
 func appendAlert(dst []byte, a *rules.Alert) []byte {
 	dst = append(dst, `{"code":`...)
-	dst = strconv.AppendInt(dst, int64(a.Rule.Code), 10)
+	dst = AppendDecimal(dst, int64(a.Rule.Code))
 	dst = append(dst, `,"kind":"`...)
 	dst = append(dst, a.Rule.Kind.String()...)
 	dst = append(dst, '"')
@@ -166,9 +166,9 @@ func appendWindow(dst []byte, a *rules.Alert) []byte {
 	dst = append(dst, `,"count":`...)
 	dst = strconv.AppendUint(dst, a.Count, 10)
 	dst = append(dst, `,"from":`...)
-	dst = strconv.AppendInt(dst, int64(a.From), 10)
+	dst = AppendDecimal(dst, int64(a.From))
 	dst = append(dst, `,"to":`...)
-	return strconv.AppendInt(dst, int64(a.To), 10)
+	return AppendDecimal(dst, int64(a.To))
 }
 
 func appendAmount(dst []byte, a rules.Amount) []byte {

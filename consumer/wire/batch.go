@@ -22,13 +22,17 @@ type Batch struct {
 	topic     string
 	partition int32
 	buf       []byte // Room for the header, then the records.
-	headers   []byte // Of the record that TryAppend encodes.
 	packed    []byte // The compressed batch of the last sending.
 	count     int32
 	firstTime int64
 	minTime   int64
 	maxTime   int64
 	base      int64 // See BaseOffset.
+
+	// Of the record that Begin has begun.
+	timeMillis int64
+	valueAt    int // Where the length of its value stands.
+	valueSize  int // The bytes of that length: those of the value before, or 0.
 }
 
 // batchKeepBytesMax is the largest buffer that a batch keeps for its next use:
@@ -50,9 +54,6 @@ func (b *Batch) Reset(topic string, partition int32) {
 	}
 	if cap(b.packed) > batchKeepBytesMax {
 		b.packed = nil
-	}
-	if cap(b.headers) > batchKeepBytesMax {
-		b.headers = nil
 	}
 	if cap(b.buf) < batchHeaderSize {
 		b.buf = make([]byte, batchHeaderSize, 16<<10)
@@ -88,50 +89,99 @@ func (b *Batch) Append(timeMillis int64, key, value []byte, headers ...Header) {
 // TryAppend adds a record unless Len would then be above limit, and reports
 // whether it did. A nil key or value is null.
 func (b *Batch) TryAppend(limit int, timeMillis int64, key, value []byte, headers ...Header) bool {
-	b.headers = b.headers[:0]
+	buf := append(b.Begin(timeMillis, key), value...)
+	buf = b.endValue(buf, len(buf)-len(value), value == nil, len(headers))
 	for i := range headers {
-		b.headers = AppendHeader(b.headers, headers[i].Key, headers[i].Value)
+		buf = AppendHeader(buf, headers[i].Key, headers[i].Value)
 	}
-	return b.TryAppendEncoded(limit, timeMillis, key, value, b.headers, len(headers))
+	return b.End(buf, limit)
 }
 
-// AppendHeader appends a header as TryAppendEncoded takes it. A nil value is null.
+// Begin begins a record whose value, which is not null, and headers are written
+// in their place, without a copy: the caller appends the value to what Begin
+// returns, gives that to EndValue, appends the headers with AppendHeader to what
+// EndValue returns, and gives that to End. Meanwhile the batch is as it was
+// before, and no other method may be called. A nil key is null.
+func (b *Batch) Begin(timeMillis int64, key []byte) []byte {
+	delta := timeMillis - b.firstTime
+	if b.count == 0 {
+		delta = 0
+	}
+	b.timeMillis = timeMillis
+	buf := append(b.buf, 0, 0, 0) // Its length, and attributes.
+	buf = appendVarint(buf, delta)
+	buf = appendVarint(buf, int64(b.count))
+	buf = appendVarbytes(buf, key)
+	b.valueAt = len(buf)
+	if b.valueSize == 2 {
+		return append(buf, 0, 0)
+	}
+	b.valueSize = 1
+	return append(buf, 0)
+}
+
+// EndValue ends the value of the record that Begin has begun, and says how many
+// headers follow.
+func (b *Batch) EndValue(buf []byte, headers int) []byte {
+	return b.endValue(buf, b.valueAt+b.valueSize, false, headers)
+}
+
+// endValue ends the value that begins at from.
+func (b *Batch) endValue(buf []byte, from int, null bool, headers int) []byte {
+	size := int64(len(buf) - from)
+	if null {
+		size = -1
+	}
+	if n := varintSize(size); n != b.valueSize {
+		buf = resize(buf, b.valueAt, b.valueSize, n)
+		b.valueSize = n
+	}
+	putVarint(buf[b.valueAt:], size)
+	return appendVarint(buf, int64(headers))
+}
+
+// End adds the record that Begin has begun unless Len would then be above limit,
+// and reports whether it did.
+func (b *Batch) End(buf []byte, limit int) bool {
+	at := len(b.buf)
+	size := int64(len(buf) - at - 2)
+	if n := varintSize(size); n != 2 { // Nearly all records take 64 to 8191 bytes.
+		buf = resize(buf, at, 2, n)
+	}
+	if len(buf) > limit {
+		b.buf = buf[:at] // The room that was made may serve others.
+		return false
+	}
+	putVarint(buf[at:], size)
+	b.admit(b.timeMillis)
+	b.buf = buf
+	b.count++
+	return true
+}
+
+// resize makes what takes from bytes at a place take to, and moves what follows.
+func resize(buf []byte, at, from, to int) []byte {
+	end := len(buf)
+	if to > from {
+		buf = append(buf, make([]byte, to-from)...)
+	}
+	copy(buf[at+to:], buf[at+from:end])
+	return buf[:end+to-from]
+}
+
+// AppendHeader appends a header. A nil value is null.
 func AppendHeader(dst []byte, key string, value []byte) []byte {
 	return appendVarbytes(AppendHeaderKey(dst, key), value)
 }
 
 // AppendHeaderKey begins a header; AppendHeaderValue ends it.
 func AppendHeaderKey(dst []byte, key string) []byte {
-	dst = binary.AppendVarint(dst, int64(len(key)))
+	dst = appendVarint(dst, int64(len(key)))
 	return append(dst, key...)
 }
 
 // AppendHeaderValue ends a header. A nil value is null.
 func AppendHeaderValue(dst, value []byte) []byte { return appendVarbytes(dst, value) }
-
-// TryAppendEncoded is TryAppend for so many headers that are encoded already.
-func (b *Batch) TryAppendEncoded(limit int, timeMillis int64, key, value, headers []byte, count int) bool {
-	delta := timeMillis - b.firstTime
-	if b.count == 0 {
-		delta = 0
-	}
-	size := 1 + varintSize(delta) + varintSize(int64(b.count)) + varbytesSize(key) + varbytesSize(value) +
-		varintSize(int64(count)) + len(headers)
-	if len(b.buf)+varintSize(int64(size))+size > limit {
-		return false
-	}
-	b.admit(timeMillis)
-	buf := binary.AppendVarint(b.buf, int64(size))
-	buf = append(buf, 0) // Attributes.
-	buf = binary.AppendVarint(buf, delta)
-	buf = binary.AppendVarint(buf, int64(b.count))
-	buf = appendVarbytes(buf, key)
-	buf = appendVarbytes(buf, value)
-	buf = binary.AppendVarint(buf, int64(count))
-	b.buf = append(buf, headers...)
-	b.count++
-	return true
-}
 
 // admit takes the timestamp of the next record into account and returns its
 // distance to the first.
@@ -237,17 +287,31 @@ func varintSize(v int64) int {
 	return (bits.Len64(uint64(v<<1)^uint64(v>>63)|1) + 6) / 7
 }
 
-func varbytesSize(b []byte) int {
-	if b == nil {
-		return 1
+// appendVarint appends a zigzag varint. Nearly all have one byte.
+func appendVarint(dst []byte, v int64) []byte {
+	if u := uint64(v<<1) ^ uint64(v>>63); u < 0x80 {
+		return append(dst, byte(u))
 	}
-	return varintSize(int64(len(b))) + len(b)
+	return binary.AppendVarint(dst, v)
+}
+
+// putVarint writes a zigzag varint over as many bytes as varintSize says.
+func putVarint(b []byte, v int64) {
+	u := uint64(v<<1) ^ uint64(v>>63)
+	for i := 0; ; i++ {
+		if u < 0x80 {
+			b[i] = byte(u)
+			return
+		}
+		b[i] = byte(u) | 0x80
+		u >>= 7
+	}
 }
 
 func appendVarbytes(dst, b []byte) []byte {
 	if b == nil {
 		return append(dst, 1) // The varint of -1.
 	}
-	dst = binary.AppendVarint(dst, int64(len(b)))
+	dst = appendVarint(dst, int64(len(b)))
 	return append(dst, b...)
 }
