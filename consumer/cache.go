@@ -7,7 +7,7 @@ import (
 	"github.com/lapwing/lapwing/state"
 )
 
-// entry is one user's state in memory: three cache lines without a pointer, so that an event waits for memory once, and
+// entry is one user's state in memory: four cache lines without a pointer, so that an event waits for memory once, and
 // the garbage collector does not look into it.
 type entry struct {
 	user int64

@@ -13,14 +13,14 @@ import (
 // and hundredths. A state that does not fit has the form of state.Codec.
 //
 //	compact = run-length:4 run-type:1 types:1 unused:2 section section
-//	section = latest:8 rising:4 type:1 lasts:1 buckets:1 unused:1 last:4*5 bucket:8*5
+//	section = latest:8 rising:4 type:1 lasts:1 buckets:1 unused:1 last:4*5 bucket:8*9
 //	bucket  = sum:4 count:2 age:2
 //
 // Little-endian. Sections are in the order in which their types came; an age is the distance to latest.
 const (
 	compactTypes   = 2
 	compactLasts   = 5
-	compactBuckets = 5
+	compactBuckets = 9
 
 	compactRunTypeAt = 4
 	compactTypesAt   = 5
