@@ -27,7 +27,7 @@ type entry struct {
 // Forms of a state. Between them is the length of a packed one.
 const (
 	formNew     = 0
-	packedMax   = compactSize
+	packedMax   = 98 // beyond it decoding and encoding a state for each event costs more than the memory of a decoded one
 	formCompact = 254
 	formLarge   = 255 // the state is in cache.large
 )

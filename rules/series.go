@@ -20,9 +20,18 @@ func (s *UserState) typeState(t Type) *TypeState {
 	if ts := s.lookup(t); ts != nil {
 		return ts
 	}
-	at, _ := slices.BinarySearchFunc(s.Types, t, func(ts TypeState, t Type) int { return cmp.Compare(ts.Type, t) })
-	s.Types = slices.Insert(s.Types, at, TypeState{Type: t})
-	return &s.Types[at]
+	// The memory of an entry that was there before is used again.
+	n := len(s.Types)
+	if n == cap(s.Types) {
+		s.Types = append(s.Types, TypeState{})
+	}
+	s.Types = s.Types[:n+1]
+	added := s.Types[n]
+	for ; n > 0 && s.Types[n-1].Type > t; n-- {
+		s.Types[n] = s.Types[n-1]
+	}
+	s.Types[n] = TypeState{Type: t, Last: added.Last[:0], Series: added.Series[:0]}
+	return &s.Types[n]
 }
 
 // behind is how many seconds t is behind the latest event; negative: it is ahead.
@@ -45,6 +54,13 @@ func (ts *TypeState) rise(amount Amount) {
 // finest series holds, so that the rule is warm; one that no rule uses any more goes.
 func (ts *TypeState) keepSeries(resolutions []int64) {
 	if slices.EqualFunc(ts.Series, resolutions, func(s Series, r int64) bool { return s.Resolution == r }) {
+		return
+	}
+	if len(ts.Series) == 0 && len(resolutions) <= cap(ts.Series) { // a new type: the memory of another is used again
+		ts.Series = ts.Series[:len(resolutions)]
+		for i := range ts.Series {
+			ts.Series[i] = Series{Resolution: resolutions[i], Buckets: ts.Series[i].Buckets[:0]}
+		}
 		return
 	}
 	kept := make([]Series, 0, len(resolutions))
