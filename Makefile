@@ -81,7 +81,7 @@ bench: ## measure Lapwing and its peers side by side on real services (ARGS: --s
 	@cd $(BENCH_DIR) && $(GO) run . $(ARGS)
 
 .PHONY: instructions
-instructions: ## count the instructions of the hot functions; fails if one takes over 5 % more than before (ARGS: --update)
+instructions: ## count instructions and allocations of the hot functions; fails if one takes over 5 % more (ARGS: --update)
 	@$(BENCH_DIR)/instructions $(ARGS)
 
 .PHONY: chaos
