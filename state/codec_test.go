@@ -391,7 +391,7 @@ func randomAmount(t *rapid.T) rules.Amount {
 // another order, whose types are the same by name.
 var reopenedInto rules.UserState // has whatever the state before it needed
 
-// reopened checks that ReopenState gives what DecodeState does, into memory that had another state.
+// reopened checks that ReopenState gives back what AppendState was given, into memory that had another state.
 func reopened(t interface{ Fatalf(string, ...any) }, types *rules.Types, st *rules.UserState, into *rules.UserState) {
 	codec := state.NewCodec(types)
 	encoded := codec.AppendState(nil, st)

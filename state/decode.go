@@ -29,14 +29,9 @@ func (c *Codec) decodeHead(b []byte) (r Record, state []byte, err error) {
 	return r, in.b, checkHead(r.Lane, r.Tag)
 }
 
-// DecodeState reads the state that makes up all of b. It shares nothing with b,
-// and uses the memory that st has. After an error, which wraps ErrCorrupt, st
-// means nothing.
-func (c *Codec) DecodeState(b []byte, st *rules.UserState) error {
-	return c.decodeState(recordVersion, b, st)
-}
-
-// decodeState is DecodeState for a record of a version.
+// decodeState reads the state that makes up all of b, a part of a record of a
+// version. It shares nothing with b, and uses the memory that st has. After an
+// error, which wraps ErrCorrupt, st means nothing.
 func (c *Codec) decodeState(version byte, b []byte, st *rules.UserState) error {
 	in := input{b: b, v1: version == recordVersionV1}
 	st.RunType, st.RunLength, st.Types = 0, 0, st.Types[:0]

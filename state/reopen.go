@@ -7,9 +7,10 @@ import (
 	"github.com/lapwing/lapwing/rules"
 )
 
-// ReopenState is DecodeState for bytes that AppendState of this Codec has
-// written, and that nobody else has touched: it takes half the instructions, and
-// checks nothing. Other bytes give a wrong state, or a panic.
+// ReopenState reads into st, whose memory it uses, a state that AppendState of
+// this Codec has written, and that nobody else has touched. It takes half the
+// instructions that reading a record does, and checks nothing: other bytes give a
+// wrong state, or a panic.
 func (c *Codec) ReopenState(b []byte, st *rules.UserState) {
 	w := written{b}
 	st.RunType, st.RunLength, st.Types = 0, w.uvarint(), st.Types[:0]

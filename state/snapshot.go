@@ -16,7 +16,7 @@ type Snapshot struct {
 	users      []int64
 	ends       []int // of each record in arena
 	arena      []byte
-	err        error // the first record that was refused
+	err        error  // the first record that was refused
 	generation uint64 // counts resets, so that a lane knows a snapshot that was changed
 }
 
