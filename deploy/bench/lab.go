@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -23,7 +24,7 @@ type lab struct {
 	inputs   inputs
 	kafka    *kgo.Client
 	dir      string
-	prefix   string // of all names in Kafka
+	prefix   string // of all names in Kafka; short, as a group's name usually is: it is part of each user's key in Redis
 	jobs     int
 	stderr   io.Writer
 }
@@ -36,7 +37,7 @@ func newLab(ctx context.Context, o options, subjects []subject, stderr io.Writer
 	if err != nil {
 		return nil, fmt.Errorf("folder: %w", err)
 	}
-	l := &lab{o: o, dir: dir, prefix: "bench-" + time.Now().UTC().Format("150405.000"), stderr: stderr}
+	l := &lab{o: o, dir: dir, prefix: "b" + strconv.FormatInt(time.Now().Unix()%(36*36*36*36), 36), stderr: stderr}
 	l.log("building")
 	if l.programs, err = build(ctx, o, subjects, dir); err == nil {
 		l.log("starting services")
