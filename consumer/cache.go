@@ -201,6 +201,14 @@ func (c *cache) snapshot(offset int64, add func(e *entry, st *rules.UserState)) 
 // shrink takes a large state that has become small into its entry: half as large as what fits, since one at the edge
 // must not go back and forth.
 func (c *cache) shrink(e *entry, st *rules.UserState) {
+	const bucketBytesMin = 2 // so that a state with many, which the snapshot has just encoded, is not encoded again
+	for i := range st.Types {
+		for _, series := range st.Types[i].Series {
+			if len(series.Buckets)*bucketBytesMin > packedMax/2 {
+				return
+			}
+		}
+	}
 	if c.buffer = c.codec.AppendState(c.buffer[:0], st); len(c.buffer) <= packedMax/2 {
 		delete(c.large, e.user)
 		c.keep(e, st)

@@ -110,8 +110,8 @@ func (g *generation) swap(ctx context.Context, before, after string) error {
 // under the engine's layout would read its own partition, and miss what its users had in others.
 func (g *generation) lostLayout(ctx context.Context) (layout, error) {
 	e := g.engine
-	var former layout
-	known := true
+	var former layout              // the one of most partitions
+	begun, several := false, false // the engine's own; more than one with these partitions
 	for _, s := range e.sources {
 		offsets, err := g.offsetsOfAll(ctx, s.topic)
 		if err != nil {
@@ -128,16 +128,16 @@ func (g *generation) lostLayout(ctx context.Context) (layout, error) {
 					remedy: "use the former settings and Redis; if this is another Redis, on_offset_reset: rebuild makes the states anew from what the topic has kept",
 				}
 			case m.layout == e.layout:
-				known = false // the engine's own has begun, whatever came before
+				begun = true
 			case m.layout.settings != e.layout.settings || m.layout.topics != e.layout.topics:
 			case m.layout.partitions > former.partitions:
-				former = m.layout
+				former, several = m.layout, false
 			case m.layout.partitions == former.partitions && m.layout != former:
-				known = false // the partitioner was changed back and forth: which one came last?
+				several = true // the partitioner was changed back and forth: which one came last?
 			}
 		}
 	}
-	if !known || former.partitions == 0 {
+	if begun || several || former.partitions == 0 {
 		return e.layout, nil
 	}
 	e.log.Warn("this Redis has no states of the group: they are made anew under the layout before", "former", former.String(), "layout", e.layout.String())

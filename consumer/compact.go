@@ -53,7 +53,8 @@ func (s *section) typ() rules.Type { return rules.Type(s[sectionTypeAt]) }
 
 // open reads what an event of a type needs into st: all types, or, where the rules judge it alone, its own if there is one.
 func (c *compact) open(st *rules.UserState, typ rules.Type, alone bool) {
-	c.openRun(st)
+	st.RunLength, st.RunType = uint64(binary.LittleEndian.Uint32(c[:])), rules.Type(c[compactRunTypeAt])
+	st.Types = st.Types[:0]
 	n := int(c[compactTypesAt])
 	if alone {
 		for i := range n {
@@ -71,11 +72,6 @@ func (c *compact) open(st *rules.UserState, typ rules.Type, alone bool) {
 		}
 		c.section(at).open(&types[i])
 	}
-}
-
-func (c *compact) openRun(st *rules.UserState) {
-	st.RunLength, st.RunType = uint64(binary.LittleEndian.Uint32(c[:])), rules.Type(c[compactRunTypeAt])
-	st.Types = st.Types[:0]
 }
 
 // complete adds the types that open has left out.

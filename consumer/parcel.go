@@ -91,10 +91,6 @@ type message struct {
 	headers    []wire.Header
 }
 
-func (m *message) tryAppendTo(b *wire.Batch, limit int) bool {
-	return b.TryAppend(limit, m.timeMillis, m.key, m.value, m.headers...)
-}
-
 // addResult adds a result for an output partition and reports whether it did: not if its batch would have more than
 // single bytes with the result alone in it.
 func (p *parcel) addResult(partition int32, limit *topicLimit, single int, m *message) bool {
@@ -133,11 +129,11 @@ func (p *parcel) addCopy(partition int32, limit *topicLimit, single int, m *mess
 
 // add appends to the batch if there is room, else to a new one, and returns the batch that took it, or nil.
 func (p *parcel) add(b *wire.Batch, partition int32, limit *topicLimit, single int, m *message) *wire.Batch {
-	if b != nil && m.tryAppendTo(b, limit.several()) {
+	if b != nil && b.TryAppend(limit.several(), m.timeMillis, m.key, m.value, m.headers...) {
 		return b
 	}
 	next := p.batch(limit.topic, partition)
-	if m.tryAppendTo(next, single) {
+	if next.TryAppend(single, m.timeMillis, m.key, m.value, m.headers...) {
 		if b != nil {
 			p.further++
 		}
