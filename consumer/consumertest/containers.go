@@ -210,6 +210,7 @@ func redisOptions(port string) []testcontainers.ContainerCustomizer {
 // (testcontainers' own Kafka module knows Confluent's images only.)
 func kafkaOptions(port string) []testcontainers.ContainerCustomizer {
 	const script = "/tmp/start.sh"
+	const last = "exec /etc/kafka/docker/run"
 	advertise := func(ctx context.Context, c testcontainers.Container) error {
 		if err := wait.ForMappedPort(port).WaitUntilReady(ctx, c); err != nil {
 			return fmt.Errorf("await the published port of Kafka: %w", err)
@@ -218,7 +219,7 @@ func kafkaOptions(port string) []testcontainers.ContainerCustomizer {
 		if err != nil {
 			return fmt.Errorf("ask for the published port of Kafka: %w", err)
 		}
-		text := "export KAFKA_ADVERTISED_LISTENERS=" + endpoint + ",BROKER://localhost:9093\nexec /etc/kafka/docker/run\n"
+		text := "export KAFKA_ADVERTISED_LISTENERS=" + endpoint + ",BROKER://localhost:9093\n" + last + "\n"
 		if err := c.CopyToContainer(ctx, []byte(text), script, 0o755); err != nil {
 			return fmt.Errorf("copy the start script of Kafka: %w", err)
 		}
@@ -243,9 +244,16 @@ func kafkaOptions(port string) []testcontainers.ContainerCustomizer {
 			"KAFKA_GROUP_MIN_SESSION_TIMEOUT_MS":             "1000",
 		}),
 		testcontainers.WithEntrypoint("sh"),
-		testcontainers.WithCmd("-c", "while [ ! -f "+script+" ]; do sleep 0.05; done; exec sh "+script),
+		testcontainers.WithCmd("-c", runOnceWritten(script, last)),
 		testcontainers.WithLifecycleHooks(testcontainers.ContainerLifecycleHooks{
 			PostStarts: []testcontainers.ContainerHook{advertise},
 		}),
 	}
+}
+
+// runOnceWritten is a shell command that waits until a script has its last line, and becomes it. That the script is
+// there does not mean that it is whole: the engine creates the file, the container's shell finds it and runs nothing
+// but its beginning, and ends with code 0, and only then the engine writes the rest.
+func runOnceWritten(script, last string) string {
+	return "until grep -qsxF '" + last + "' " + script + "; do sleep 0.05; done; exec sh " + script
 }

@@ -1,10 +1,14 @@
 package consumertest
 
 import (
+	"bytes"
 	"errors"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/testcontainers/testcontainers-go"
@@ -59,6 +63,27 @@ func TestContainerWithoutImage(t *testing.T) {
 		if !strings.Contains(got.skipped, "registry.invalid/none:1") || !errors.Is(own.err, errNoContainer) {
 			t.Fatalf("the test ended as %+v, want it skipped for the image", got)
 		}
+	}
+}
+
+// TestRunOnceWritten: a script is not run before it is whole, though it is there, empty at first and then in part.
+func TestRunOnceWritten(t *testing.T) {
+	script := filepath.Join(t.TempDir(), "start.sh")
+	const last = "exec echo whole"
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", runOnceWritten(script, last))
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"", "echo first\n", "echo first\n" + last + "\n"} {
+		if err := os.WriteFile(script, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(200 * time.Millisecond) // several looks of the shell
+	}
+	if err := cmd.Wait(); err != nil || out.String() != "first\nwhole\n" {
+		t.Fatalf("printed %q, %v, want the whole script's lines once", out.String(), err)
 	}
 }
 
