@@ -92,6 +92,7 @@ type Options struct {
 
 	FetchBytesMax        int32
 	FetchWaitMax         time.Duration
+	FetchPause           time.Duration // from a fetch that brought few records to the lane's next; see [reader.pause]
 	DecompressedBytesMax int
 	BatchRecordsMax      int // events of one lane in one transaction
 	BatchBytesMax        int // of one record batch; at most the topic's max.message.bytes
@@ -112,7 +113,7 @@ func DefaultOptions() Options {
 		SessionTimeout: 6 * time.Second, RebalanceTimeout: 30 * time.Second, HeartbeatInterval: 300 * time.Millisecond,
 		TransactionTimeout: 30 * time.Second, TransactionPause: 3 * time.Millisecond,
 		RequestTimeout: 10 * time.Second, DrainTimeout: 3 * time.Second, StallTimeout: time.Minute,
-		FetchBytesMax: 512 << 10, FetchWaitMax: 500 * time.Millisecond, DecompressedBytesMax: 64 << 20,
+		FetchBytesMax: 512 << 10, FetchWaitMax: 500 * time.Millisecond, FetchPause: 5 * time.Millisecond, DecompressedBytesMax: 64 << 20,
 		BatchRecordsMax: 10_000, BatchBytesMax: 900 << 10, LaneBytesMax: 8 << 20,
 		FlushInterval: time.Second, DirtyMax: 200_000, CacheMax: 1_000_000, Shards: 1,
 	}
@@ -152,6 +153,7 @@ func (o *Options) validate() error {
 		"StallTimeout %v must be 0 or at least TransactionTimeout %v and twice RequestTimeout %v", o.StallTimeout, o.TransactionTimeout, o.RequestTimeout)
 	require(o.FetchBytesMax >= 1<<10, "FetchBytesMax %d is below 1 KiB", o.FetchBytesMax)
 	require(o.FetchWaitMax > 0 && o.FetchWaitMax < o.RequestTimeout, "FetchWaitMax %v must be above 0 and below RequestTimeout %v", o.FetchWaitMax, o.RequestTimeout)
+	require(o.FetchPause >= 0 && o.FetchPause <= time.Second, "FetchPause %v is not within 0..1s", o.FetchPause)
 	require(o.BatchRecordsMax > 0, "BatchRecordsMax %d is not above 0", o.BatchRecordsMax)
 	require(o.BatchBytesMax >= batchBytesFloor, "BatchBytesMax %d is below %d", o.BatchBytesMax, batchBytesFloor)
 	require(o.LaneBytesMax >= o.BatchBytesMax, "LaneBytesMax %d is below BatchBytesMax %d", o.LaneBytesMax, o.BatchBytesMax)

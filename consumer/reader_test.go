@@ -1,9 +1,15 @@
 package consumer
 
 import (
+	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/lapwing/lapwing/consumer/wire"
+	"github.com/lapwing/lapwing/state"
 )
 
 // TestChunkKeepsNullAndEmpty checks that a dead letter keeps an empty value, key or header empty and a null one null,
@@ -21,5 +27,62 @@ func TestChunkKeepsNullAndEmpty(t *testing.T) {
 	}
 	if x.key != nil {
 		t.Errorf("the null key became %#v", x.key)
+	}
+}
+
+// TestFetchPause counts the fetches of a lane whose records come one by one: they come together while it pauses. The first
+// one after a silence is not delayed.
+func TestFetchPause(t *testing.T) {
+	const pause, records = time.Second, 100
+	for name, test := range map[string]struct {
+		pause    time.Duration
+		min, max int64 // fetches; a pause bounds them by itself
+	}{
+		"none": {0, records / 4, 2 * records},
+		"1s":   {pause, 2, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(cluster.Close)
+			b := newBench(t, cluster.ListenAddrs()[0], 1)
+			e, stop := b.engine(state.NewMemory(), func(o *Options) { o.FetchPause = test.pause })
+			waitReady(t, e)
+			input := e.sources[0].id
+			var fetches atomic.Int64
+			cluster.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
+				cluster.KeepControl()
+				if f := req.(*kmsg.FetchRequest); len(f.Topics) == 1 && f.Topics[0].TopicID == input {
+					fetches.Add(1)
+				}
+				return nil, nil, false
+			})
+			start := time.Now()
+			for range records {
+				b.send(withdrawIn(0, 1))
+				time.Sleep(5 * time.Millisecond)
+			}
+			took := time.Since(start)
+			b.read(b.output, records)
+			most := test.max
+			if test.pause > 0 {
+				most = int64(took/test.pause) + 4 // the one under way, two whose answers are empty, one for the start
+			}
+			if n := fetches.Load(); n < test.min || n > most {
+				t.Errorf("%d fetches of %d records in %v, want %d to %d", n, records, took, test.min, most)
+			}
+			time.Sleep(pause + pause/4) // a fetch waits at the broker again
+			start = time.Now()
+			b.send(withdrawIn(0, 1))
+			b.read(b.output, records+1)
+			if took := time.Since(start); took > pause {
+				t.Errorf("the result of a record after a silence took %v", took)
+			}
+			if err := stop(); err != nil {
+				t.Fatal(err)
+			}
+		})
 	}
 }

@@ -10,9 +10,9 @@ import (
 // Versions of the user record. Each begins with its version byte; the bytes of
 // each version stand in testdata and stay readable.
 //
-// Version 2, numbers as unsigned varints unless said otherwise:
+// Version 3, numbers as unsigned varints unless said otherwise:
 //
-//	record   = 2 incarnation lane tag state
+//	record   = 3 incarnation lane tag state
 //	state    = run-length [type of the run, if the length is not 0] types {type-state}
 //	type     = 1 (deposit) | 2 (withdraw) | 0 name-length name
 //	type-state = type latest rising {amount} {series}
@@ -21,21 +21,26 @@ import (
 // difference to the type before for each further one. The amounts are the last
 // min(rising, 8) of the run, in the form of rules.Amount.AppendBinary.
 //
-//	series = buckets*2+more [resolution] {bucket}
+//	series = buckets*4+alone*2+more [resolution] {bucket}
 //	bucket = age*2+several [count] amount
 //
 // "more" says that another series follows; the first has resolution 1, unwritten.
 // Buckets stand newest first; age is the distance to the bucket before, for the
 // first one to latest. The count is written only where "several" says that it is
-// more than 1. Varints and amounts have one form only, the shortest.
+// more than 1. "Alone" says that before those written there is a bucket at latest
+// which is the last amount alone, as the latest event of a type mostly is: it is
+// not written where it can be left out, and buckets does not count it. Varints and
+// amounts have one form only, the shortest.
 //
 // Types are stored by identity and not by position, so a record survives a
 // changed order of the configured types. A stored type that is no longer
 // configured is dropped, and a run of it counts as none.
 //
-// Version 1 differs in the form of amounts, see v1Amount.
+// Version 2 has buckets*2+more and writes each bucket. Version 1 is version 2 with
+// another form of amounts, see v1Amount.
 const (
-	recordVersion   = 2
+	recordVersion   = 3
+	recordVersionV2 = 2
 	recordVersionV1 = 1
 )
 
@@ -166,13 +171,18 @@ func appendTypeState(dst []byte, t *rules.TypeState) []byte {
 	}
 	for i := range t.Series {
 		series := &t.Series[i]
-		dst = binary.AppendUvarint(dst, withFlag(uint64(len(series.Buckets)), i+1 < len(t.Series)))
+		buckets := series.Buckets
+		alone := lastAlone(t, buckets)
+		if alone {
+			buckets = buckets[:len(buckets)-1]
+		}
+		dst = binary.AppendUvarint(dst, withFlag(withFlag(uint64(len(buckets)), alone), i+1 < len(t.Series)))
 		if i > 0 {
 			dst = binary.AppendUvarint(dst, uint64(series.Resolution))
 		}
 		later := t.Latest
-		for j := len(series.Buckets) - 1; j >= 0; j-- {
-			b := &series.Buckets[j]
+		for j := len(buckets) - 1; j >= 0; j-- {
+			b := &buckets[j]
 			dst = binary.AppendUvarint(dst, withFlag(uint64(later-b.Time), b.Count > 1))
 			if b.Count > 1 {
 				dst = binary.AppendUvarint(dst, b.Count)
@@ -182,6 +192,17 @@ func appendTypeState(dst []byte, t *rules.TypeState) []byte {
 		}
 	}
 	return dst
+}
+
+// lastAlone reports whether the newest bucket is the last amount alone at the
+// latest time.
+func lastAlone(t *rules.TypeState, buckets []rules.Bucket) bool {
+	n := len(buckets)
+	if n == 0 || len(t.Last) == 0 {
+		return false
+	}
+	b := &buckets[n-1]
+	return b.Time == t.Latest && b.Count == 1 && b.Sum.Cmp(t.Last[len(t.Last)-1]) == 0
 }
 
 // withFlag packs a number below 2^63 and a flag.

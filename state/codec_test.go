@@ -144,11 +144,13 @@ func TestRecordV1Amounts(t *testing.T) {
 }
 
 func TestGoldenRecords(t *testing.T) {
-	types, stored := typesOf(t, goldenTypes...), goldenBytes(t, "record-v2.txt")
-	before := goldenBytes(t, "record-v1.txt")
+	types, stored := typesOf(t, goldenTypes...), goldenBytes(t, "record-v3.txt")
+	former := []map[string][]byte{goldenBytes(t, "record-v1.txt"), goldenBytes(t, "record-v2.txt")}
 	for name, record := range goldens(t) {
-		if old, err := state.DecodeRecord(before[name], types); err != nil || !sameRecord(&old, &record) {
-			t.Errorf("%s of version 1: decoded %+v, %v; want %+v", name, old, err, record)
+		for i, records := range former {
+			if old, err := state.DecodeRecord(records[name], types); err != nil || !sameRecord(&old, &record) {
+				t.Errorf("%s of version %d: decoded %+v, %v; want %+v", name, i+1, old, err, record)
+			}
 		}
 		b, err := state.AppendRecord(nil, types, &record)
 		if err != nil || !bytes.Equal(b, stored[name]) {
@@ -159,8 +161,10 @@ func TestGoldenRecords(t *testing.T) {
 			t.Errorf("%s: decoded %+v, %v; want %+v", name, got, err, record)
 		}
 	}
-	if len(stored) != len(goldens(t)) || len(before) != len(stored) {
-		t.Errorf("testdata has %d records, %d are known", len(stored), len(goldens(t)))
+	for i, records := range append(former, stored) {
+		if len(records) != len(goldens(t)) {
+			t.Errorf("testdata has %d records of version %d, %d are known", len(records), i+1, len(goldens(t)))
+		}
 	}
 }
 
@@ -173,8 +177,8 @@ func TestRecordSize(t *testing.T) {
 	record := typical(t)
 	record.Tag = 1_000_000
 	b, err := state.AppendRecord(nil, rules.DefaultTypes(), &record)
-	if err != nil || len(b) > 35 {
-		t.Fatalf("%d bytes, %v; want at most 35", len(b), err)
+	if err != nil || len(b) > 32 {
+		t.Fatalf("%d bytes, %v; want at most 32", len(b), err)
 	}
 	t.Logf("a typical user takes %d bytes", len(b))
 }
@@ -284,7 +288,9 @@ func TestHostileRecords(t *testing.T) {
 	const head = "01 00 03 05 "
 	for _, test := range []struct{ bytes, reason string }{
 		{"", "empty"},
-		{"03 00 03 05 00 00", "version 3"},
+		{"04 00 03 05 00 00", "version 4"},
+		{"00 00 03 05 00 00", "version 0"},
+		{"03", "bad incarnation"},
 		{"02", "bad incarnation"},
 		{"01", "bad incarnation"},
 		{"01 80 80 80 80 10 03 05 00 00", "bad incarnation"}, // 2^32
@@ -303,13 +309,18 @@ func TestHostileRecords(t *testing.T) {
 		{head + "00 02 01 05 01 c8 01 00 02 0d 01 c8 01 00", "negative"}, // 5 - 7
 		{head + "00 01 01 05 00 00", "length 0"},
 		{head + "00 01 01 05 ff ff ff ff ff ff ff ff ff 01 c8 01", "amount"},
-		{head + "00 01 01 05 01 c8 01 80 40", "more buckets than bytes"}, // 4096
-		{head + "00 01 01 05 01 c8 01 82 40", "too many buckets"},        // 4097
-		{head + "00 01 01 05 01 c8 01 02 0c c8 01", "before time 0"},     // 5 - 6
-		{head + "00 01 01 05 01 c8 01 02 01 01 c8 01", "less than 2"},    // counted, and 1
-		{head + "00 01 01 05 01 c8 01 04 00 c8 01 00 c8 01", "bucket 1"}, // the same time twice
-		{head + "00 01 01 05 01 c8 01 01 00 00", "resolution 0 follows"}, // a second series
-		{head + "00 01 01 05 01 c8 01 01", "bad number of buckets"},      // it does not come
+		{head + "00 01 01 05 01 c8 01 80 40", "more buckets than bytes"},         // 4096
+		{head + "00 01 01 05 01 c8 01 82 40", "too many buckets"},                // 4097
+		{head + "00 01 01 05 01 c8 01 02 0c c8 01", "before time 0"},             // 5 - 6
+		{head + "00 01 01 05 01 c8 01 02 01 01 c8 01", "less than 2"},            // counted, and 1
+		{head + "00 01 01 05 01 c8 01 04 00 c8 01 00 c8 01", "bucket 1"},         // the same time twice
+		{head + "00 01 01 05 01 c8 01 01 00 00", "resolution 0 follows"},         // a second series
+		{head + "00 01 01 05 01 c8 01 01", "bad number of buckets"},              // it does not come
+		{"03 00 03 05 00 01 01 05 01 c9 01 80 80 01", "more buckets than bytes"}, // 4096
+		{"03 00 03 05 00 01 01 05 01 c9 01 82 80 01", "too many buckets"},        // 4096, and one unwritten
+		{"03 00 03 05 00 01 01 05 01 c9 01 84 80 01", "too many buckets"},        // 4097
+		{"03 00 03 05 00 01 01 05 01 c9 01 06 00 c9 01", "bucket 1"},             // the unwritten one's time again
+		{"03 00 03 05 00 01 01 05 00 02", "that is not there"},                   // unwritten, and no last amount
 	} {
 		b, err := hex.DecodeString(strings.ReplaceAll(test.bytes, " ", ""))
 		if err != nil {
@@ -365,6 +376,9 @@ func randomRecord(t *rapid.T, n int) state.Record {
 					count = number("count")
 				}
 				series.Buckets = append(series.Buckets, rules.Bucket{Time: rules.Time(at), Sum: randomAmount(t), Count: count})
+			}
+			if at < int64(ts.Latest) && rapid.Bool().Draw(t, "last alone") {
+				series.Buckets = append(series.Buckets, rules.Bucket{Time: ts.Latest, Sum: ts.Last[len(ts.Last)-1], Count: 1})
 			}
 			ts.Series = append(ts.Series, series)
 			resolution += rapid.Int64Range(1, 1<<40).Draw(t, "resolution step")
@@ -445,8 +459,10 @@ func FuzzRoundTrip(f *testing.F) { f.Fuzz(rapid.MakeFuzz(roundTrip)) }
 // FuzzDecodeRecord decodes arbitrary bytes. What is taken is valid, and is the
 // same after it was written again.
 func FuzzDecodeRecord(f *testing.F) {
-	for _, b := range goldenBytes(f, "record-v2.txt") {
-		f.Add(b)
+	for _, name := range []string{"record-v1.txt", "record-v2.txt", "record-v3.txt"} {
+		for _, b := range goldenBytes(f, name) {
+			f.Add(b)
+		}
 	}
 	types := typesOf(f, "withdraw", "deposit")
 	f.Fuzz(func(t *testing.T, b []byte) {

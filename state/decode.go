@@ -15,7 +15,7 @@ func (c *Codec) decodeHead(b []byte) (r Record, state []byte, err error) {
 	if len(b) == 0 {
 		return r, nil, fmt.Errorf("%w: empty record", ErrCorrupt)
 	}
-	if b[0] != recordVersion && b[0] != recordVersionV1 {
+	if b[0] < recordVersionV1 || b[0] > recordVersion {
 		return r, nil, fmt.Errorf("%w: record version %d is not known, a newer Lapwing may have written it", ErrCorrupt, b[0])
 	}
 	in := input{b: b[1:]}
@@ -33,7 +33,7 @@ func (c *Codec) decodeHead(b []byte) (r Record, state []byte, err error) {
 // version. It shares nothing with b, and uses the memory that st has. After an
 // error, which wraps ErrCorrupt, st means nothing.
 func (c *Codec) decodeState(version byte, b []byte, st *rules.UserState) error {
-	in := input{b: b, v1: version == recordVersionV1}
+	in := input{b: b, version: version}
 	st.RunType, st.RunLength, st.Types = 0, 0, st.Types[:0]
 	if run := in.uvarint(math.MaxUint64, "run length"); run > 0 {
 		if typ, known := c.decodeType(&in); known {
@@ -117,23 +117,35 @@ func (in *input) typeState(t *rules.TypeState) {
 	resolution, more := int64(1), true
 	for more && in.err == nil {
 		var n uint64
+		var alone bool
 		n, more = in.flagged("number of buckets")
+		if in.version > recordVersionV2 {
+			n, alone = n>>1, n&1 == 1
+		}
 		if len(t.Series) > 0 {
 			resolution = int64(in.uvarint(math.MaxInt64, "resolution"))
 		}
-		if n > rules.BucketsMax {
-			in.fail("too many buckets")
-		}
 		s := another(&t.Series)
 		s.Resolution = resolution
-		in.buckets(&s.Buckets, n, t.Latest)
+		in.buckets(&s.Buckets, n, alone, t)
 	}
 }
 
-// buckets reads n buckets, which are stored newest first.
-func (in *input) buckets(into *[]rules.Bucket, n uint64, latest rules.Time) {
+// buckets reads n buckets, which are stored newest first; the one of the type's
+// last amount alone comes before them, unwritten.
+func (in *input) buckets(into *[]rules.Bucket, n uint64, alone bool, t *rules.TypeState) {
 	*into = (*into)[:0]
-	if in.err != nil || n == 0 {
+	total := n
+	if alone {
+		total++
+	}
+	if n > rules.BucketsMax || total > rules.BucketsMax {
+		in.fail("too many buckets")
+	}
+	if alone && len(t.Last) == 0 {
+		in.fail("bucket of a last amount that is not there")
+	}
+	if in.err != nil || total == 0 {
 		return
 	}
 	const bucketBytesMin = 2 // so the allocation is bounded by the input
@@ -141,8 +153,12 @@ func (in *input) buckets(into *[]rules.Bucket, n uint64, latest rules.Time) {
 		in.fail("more buckets than bytes")
 		return
 	}
-	buckets := slices.Grow(*into, int(n))[:n]
-	for i := len(buckets) - 1; i >= 0; i-- {
+	buckets := slices.Grow(*into, int(total))[:total]
+	if alone {
+		buckets[n] = rules.Bucket{Time: t.Latest, Sum: t.Last[len(t.Last)-1], Count: 1}
+	}
+	latest := t.Latest
+	for i := int(n) - 1; i >= 0; i-- {
 		age, several := in.flagged("age of a bucket")
 		if age > uint64(latest) {
 			in.fail("bucket before time 0")
@@ -168,9 +184,9 @@ func (in *input) buckets(into *[]rules.Bucket, n uint64, latest rules.Time) {
 // input reads the parts of a record. After the first failure err is set and
 // every further read gives zero.
 type input struct {
-	b   []byte
-	v1  bool
-	err error
+	b       []byte
+	version byte // of the record
+	err     error
 }
 
 // fail notes the first failure.
@@ -231,7 +247,7 @@ func (in *input) amount(a *rules.Amount) {
 		*a = rules.Amount{}
 		return
 	}
-	if in.v1 {
+	if in.version == recordVersionV1 {
 		*a = in.v1Amount()
 		return
 	}

@@ -86,14 +86,17 @@ func (w *written) typeState(t *rules.TypeState) {
 	for more := true; more; {
 		v := w.uvarint()
 		more = v&1 == 1
-		n := int(v >> 1)
+		n, total := int(v>>2), int(v>>2)+int(v>>1&1)
 		resolution := uint64(1)
 		if len(t.Series) > 0 {
 			resolution = w.uvarint()
 		}
 		s := another(&t.Series)
 		s.Resolution = int64(resolution)
-		s.Buckets = slices.Grow(s.Buckets[:0], n)[:n]
+		s.Buckets = slices.Grow(s.Buckets[:0], total)[:total]
+		if total > n {
+			s.Buckets[n] = rules.Bucket{Time: t.Latest, Sum: t.Last[last-1], Count: 1}
+		}
 		at := t.Latest
 		for i := n - 1; i >= 0; i-- {
 			b := &s.Buckets[i]

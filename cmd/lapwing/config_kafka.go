@@ -49,6 +49,7 @@ type KafkaConfig struct {
 
 	FetchBytesMax        Bytes         `yaml:"fetch_bytes_max" min:"1KiB" max:"100MiB"`
 	FetchWaitMax         time.Duration `yaml:"fetch_wait_max" min:"1ms" max:"1m"`
+	FetchPause           time.Duration `yaml:"fetch_pause" min:"0s" max:"100ms"`
 	BatchRecordsMax      int           `yaml:"batch_records_max" min:"1" max:"1000000"`
 	BatchBytesMax        Bytes         `yaml:"batch_bytes_max" min:"16KiB" max:"100MiB"`
 	LaneBytesMax         Bytes         `yaml:"lane_bytes_max" min:"16KiB" max:"1GiB"`
@@ -89,6 +90,7 @@ func newKafkaConfig() KafkaConfig {
 		StallTimeout:         time.Minute,
 		FetchBytesMax:        512 << 10,
 		FetchWaitMax:         500 * time.Millisecond,
+		FetchPause:           5 * time.Millisecond,
 		BatchRecordsMax:      10_000,
 		BatchBytesMax:        900 << 10, // Brokers take batches of 1 MiB by default.
 		LaneBytesMax:         8 << 20,

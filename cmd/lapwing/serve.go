@@ -128,7 +128,7 @@ func (c *Config) engineOptions() (consumer.Options, error) {
 	o.SessionTimeout, o.RebalanceTimeout, o.HeartbeatInterval = k.SessionTimeout, k.RebalanceTimeout, k.HeartbeatInterval
 	o.TransactionTimeout, o.TransactionPause = k.TransactionTimeout, k.TransactionPause
 	o.RequestTimeout, o.DrainTimeout, o.StallTimeout = k.RequestTimeout, k.DrainTimeout, k.StallTimeout
-	o.FetchBytesMax, o.FetchWaitMax, o.DecompressedBytesMax = int32(k.FetchBytesMax), k.FetchWaitMax, int(k.DecompressedBytesMax)
+	o.FetchBytesMax, o.FetchWaitMax, o.FetchPause, o.DecompressedBytesMax = int32(k.FetchBytesMax), k.FetchWaitMax, k.FetchPause, int(k.DecompressedBytesMax)
 	o.BatchRecordsMax, o.BatchBytesMax, o.LaneBytesMax = k.BatchRecordsMax, int(k.BatchBytesMax), int(k.LaneBytesMax)
 	o.FlushInterval, o.DirtyMax, o.CacheMax, o.Shards = r.FlushInterval, r.DirtyMax, r.CacheMax, r.shards()
 	return o, nil
