@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/lapwing/lapwing/consumer/backoff"
@@ -111,6 +112,8 @@ type reader struct {
 	fetcher *wire.Fetcher
 	decoder *contract.Decoder
 	key     []byte
+	usual   int  // records: the most that a chunk had
+	texts   bool // results repeat the amounts
 	stage   *stageMark
 
 	chunks  chan *chunk
@@ -122,6 +125,7 @@ func newReader(e *Engine, under layout, lane int32, index int, arrived chan<- st
 	r := &reader{
 		engine: e, layout: under, under: under.String(), lane: lane, index: index, source: e.sources[index],
 		decoder: contract.NewDecoder(e.options.Decoder),
+		texts:   e.options.Detail == contract.DetailFull,
 		chunks:  make(chan *chunk, chunksAhead-1),
 		free:    make(chan *chunk, chunksAhead+1),
 		arrived: arrived,
@@ -314,10 +318,15 @@ func (r *reader) fetch(ctx context.Context, c *chunk, offset int64) error {
 		if c.full() {
 			return errChunkFull
 		}
+		if len(c.records) == cap(c.records) {
+			// Append would copy a large chunk several times on its way to its size.
+			c.records = slices.Grow(c.records, max(r.usual+r.usual/8-len(c.records), len(c.records)/2, fetchFewRecords))
+		}
 		c.records = append(c.records, record{offset: rec.Offset, source: int8(r.index)})
 		r.decode(c, &c.records[len(c.records)-1], rec)
 		return nil
 	})
+	r.usual = max(r.usual, len(c.records))
 	c.next = next
 	if errors.Is(err, errChunkFull) {
 		return nil
@@ -351,7 +360,11 @@ func (r *reader) decode(c *chunk, out *record, rec *wire.Record) {
 		}
 		switch {
 		case lane == r.lane:
-			out.event.AmountText = c.keep(out.event.AmountText)
+			if r.texts {
+				out.event.AmountText = c.keep(out.event.AmountText)
+			} else {
+				out.event.AmountText = nil
+			}
 			if rec.HeaderCount() > own {
 				out.extra = r.travelling(c, rec)
 			}

@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 	"math"
 	"math/bits"
+	"slices"
 )
 
 // Header is a record's header to write. A nil value is null.
@@ -28,6 +29,7 @@ type Batch struct {
 	minTime   int64
 	maxTime   int64
 	base      int64 // See BaseOffset.
+	lent      bool  // Somebody may still be sending the bytes: they must not change any more.
 
 	// Of the record that Begin has begun.
 	timeMillis int64
@@ -39,6 +41,10 @@ type Batch struct {
 // twice Kafka's default of the largest batch, since buffers grow by doubling.
 const batchKeepBytesMax = 2 << 20
 
+// growBytesMin is the room that a batch makes before a record begins: most
+// results and copies fit.
+const growBytesMin = 1 << 10
+
 // NewBatch returns an empty batch.
 func NewBatch(topic string, partition int32) *Batch {
 	b := new(Batch)
@@ -49,12 +55,13 @@ func NewBatch(topic string, partition int32) *Batch {
 // Reset empties the batch for another use and keeps its memory, unless that is
 // more than a batch usually needs: one huge record must not occupy it for ever.
 func (b *Batch) Reset(topic string, partition int32) {
-	if cap(b.buf) > batchKeepBytesMax {
+	if b.lent || cap(b.buf) > batchKeepBytesMax {
 		b.buf = nil
 	}
-	if cap(b.packed) > batchKeepBytesMax {
+	if b.lent || cap(b.packed) > batchKeepBytesMax {
 		b.packed = nil
 	}
+	b.lent = false
 	if cap(b.buf) < batchHeaderSize {
 		b.buf = make([]byte, batchHeaderSize, 16<<10)
 	}
@@ -108,7 +115,12 @@ func (b *Batch) Begin(timeMillis int64, key []byte) []byte {
 		delta = 0
 	}
 	b.timeMillis = timeMillis
-	buf := append(b.buf, 0, 0, 0) // Its length, and attributes.
+	buf := b.buf
+	if cap(buf)-len(buf) < growBytesMin {
+		// By doubling: append would copy a large batch several times on its way to its size.
+		buf = append(make([]byte, 0, 2*cap(buf)), buf...)
+	}
+	buf = append(buf, 0, 0, 0) // Its length, and attributes.
 	buf = appendVarint(buf, delta)
 	buf = appendVarint(buf, int64(b.count))
 	buf = appendVarbytes(buf, key)
@@ -249,6 +261,9 @@ var noProducer = identity{producer: -1, epoch: -1}
 // seal completes the batch and returns its bytes, at most Len, valid until the
 // batch is changed or sealed again. The same arguments give the same bytes.
 func (b *Batch) seal(who identity, sequence int32, transactional bool, c Compression) ([]byte, error) {
+	if b.lent {
+		b.buf, b.packed, b.lent = slices.Clone(b.buf), nil, false
+	}
 	out := b.buf
 	if c != None {
 		var err error

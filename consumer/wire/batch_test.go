@@ -6,6 +6,8 @@ import (
 	"hash/crc32"
 	"math/rand/v2"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -304,5 +306,72 @@ func TestVarintSize(t *testing.T) {
 		if got := varintSize(c.v); got != c.want {
 			t.Errorf("%d takes %d bytes, want %d", c.v, got, c.want)
 		}
+	}
+}
+
+// TestLentBatch: bytes that somebody may still be sending stay as they are, whatever becomes of the batch.
+func TestLentBatch(t *testing.T) {
+	for _, codec := range []Compression{None, Zstd} {
+		b := NewBatch("alerts", 0)
+		for range 100 {
+			b.Append(1, []byte("key"), []byte(strings.Repeat("value ", 30)))
+		}
+		sent, err := b.seal(identity{1, 2}, 3, true, codec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := slices.Clone(sent)
+		b.lent = true
+		again, err := b.seal(identity{4, 5}, 6, true, codec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(sent, before) || bytes.Equal(again, before) {
+			t.Errorf("%v: sealing a lent batch changed its bytes, or did not seal", codec)
+		}
+		before = slices.Clone(again)
+		b.lent = true
+		b.Reset("alerts", 1)
+		b.Append(1, []byte("other"), []byte(strings.Repeat("other ", 100)))
+		if _, err := b.seal(identity{7, 8}, 9, true, codec); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(again, before) {
+			t.Errorf("%v: using a lent batch again changed its bytes", codec)
+		}
+	}
+}
+
+// TestBatchGrows appends records that fit the room that a batch makes for one, and records around it.
+func TestBatchGrows(t *testing.T) {
+	testBatchGrows(t, growBytesMin/2, 7) // doubled from 16 KiB to 2 MiB
+	testBatchGrows(t, 3*growBytesMin, 12)
+}
+
+func testBatchGrows(t *testing.T, sizeMax, growthsMax int) {
+	b, grown := NewBatch("alerts", 0), 0
+	var want []string
+	for size := 0; b.Len() < 1<<20; size = (size + 97) % sizeMax {
+		before := cap(b.buf)
+		want = append(want, strings.Repeat("v", size))
+		b.Append(int64(size), []byte("key"), []byte(want[len(want)-1]))
+		if cap(b.buf) != before {
+			grown++
+		}
+	}
+	if grown > growthsMax {
+		t.Errorf("with records of up to %d bytes grown %d times, want at most %d", sizeMax, grown, growthsMax)
+	}
+	out, err := b.seal(noProducer, -1, false, None)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	r := recordReader{expand: decompressor{limit: DefaultDecompressedBytesMax}}
+	if _, err := r.read(out, 0, func(rec *Record) error { got = append(got, string(rec.Value)); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%d records, want %d as they were appended", len(got), len(want))
 	}
 }

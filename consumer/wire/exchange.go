@@ -100,9 +100,17 @@ type rawExchange struct {
 	key         protocol.ApiKey
 	version     int16
 	correlation int32
-	frame       []byte // The whole request with its size.
+	frame       []byte // The whole request with its size, but for its inserts.
+	inserts     []insert
 	into        []byte // Capacity for the answer, may be nil.
 	bytesMax    int
+}
+
+// insert is a part of a request that stands somewhere else: it is sent from there,
+// before the byte of the frame that has its place, and not copied.
+type insert struct {
+	at    int
+	bytes []byte
 }
 
 func (x *rawExchange) ApiKey() protocol.ApiKey { return x.key }
@@ -112,7 +120,7 @@ func (x *rawExchange) Required(map[protocol.ApiKey]int16) bool { return true }
 
 // RawExchange implements protocol.RawExchanger.
 func (x *rawExchange) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
-	if _, err := rw.Write(x.frame); err != nil {
+	if err := x.write(rw); err != nil {
 		return nil, err
 	}
 	var head [8]byte
@@ -131,6 +139,21 @@ func (x *rawExchange) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
 		return nil, err
 	}
 	return &answer{key: x.key, version: x.version, body: body}, nil
+}
+
+func (x *rawExchange) write(w io.Writer) error {
+	at := 0
+	for _, in := range x.inserts {
+		if _, err := w.Write(x.frame[at:in.at]); err != nil {
+			return err
+		}
+		if _, err := w.Write(in.bytes); err != nil {
+			return err
+		}
+		at = in.at
+	}
+	_, err := w.Write(x.frame[at:])
+	return err
 }
 
 // readBody reads size bytes into buf, growing it only as bytes arrive: a size
@@ -178,9 +201,13 @@ func (c *Client) request(buf []byte, key protocol.ApiKey, version int16, flexibl
 	return x
 }
 
-// finish writes the size of the whole frame into it.
+// finish writes the size of the whole request into its frame.
 func (x *rawExchange) finish() {
-	binary.BigEndian.PutUint32(x.frame, uint32(len(x.frame)-4))
+	size := len(x.frame) - 4
+	for _, in := range x.inserts {
+		size += len(in.bytes)
+	}
+	binary.BigEndian.PutUint32(x.frame, uint32(size))
 }
 
 // askRaw completes the frame of x and sends it to a broker.

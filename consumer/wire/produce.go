@@ -205,20 +205,29 @@ func (p *producing) ask(ctx context.Context, r *produceRequest) ([]int16, error)
 	if buf == nil {
 		buf = new([]byte)
 	}
-	x := c.request(slices.Grow((*buf)[:0], r.size+64*len(r.batches)+256), protocol.Produce, p.version, true)
-	x.frame = appendProduce(x.frame, p.transactional, c.options.RequestTimeout/2, r.batches)
+	x := c.request((*buf)[:0], protocol.Produce, p.version, true)
+	x.appendProduce(p.transactional, c.options.RequestTimeout/2, r.batches)
 	body, err := c.askRaw(ctx, r.broker, x)
 	if err != nil {
-		return nil, err // The buffer is lost: kafka-go may still be sending it.
+		// The buffer is lost: kafka-go may still be sending it. So may it the batches.
+		for _, s := range r.batches {
+			s.batch.lent = true
+		}
+		return nil, err
 	}
 	*buf = x.frame
 	c.buffers.Put(buf)
 	return decodeProduce(body, r.batches)
 }
 
+// insertBytesMin is the size from which a batch is sent from where it is: a smaller
+// one costs less as a copy than as a write of its own.
+const insertBytesMin = 16 << 10
+
 // appendProduce encodes a Produce request of a version from 9 to 12. The batches
 // are in the order of their topics.
-func appendProduce(b []byte, transactional string, timeout time.Duration, batches []addressed) []byte {
+func (x *rawExchange) appendProduce(transactional string, timeout time.Duration, batches []addressed) {
+	b := x.frame
 	if transactional == "" {
 		b = append(b, 0) // Null.
 	} else {
@@ -243,13 +252,17 @@ func appendProduce(b []byte, transactional string, timeout time.Duration, batche
 		for _, s := range batches[:n] {
 			b = appendInt32(b, s.batch.partition)
 			b = appendCompactCount(b, len(s.bytes))
-			b = append(b, s.bytes...)
+			if len(s.bytes) < insertBytesMin {
+				b = append(b, s.bytes...)
+			} else {
+				x.inserts = append(x.inserts, insert{len(b), s.bytes})
+			}
 			b = append(b, 0)
 		}
 		b = append(b, 0)
 		batches = batches[n:]
 	}
-	return append(b, 0)
+	x.frame = append(b, 0)
 }
 
 // decodeProduce reads a Produce answer of a version from 9 to 12 about the given

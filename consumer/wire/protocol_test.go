@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -140,8 +141,12 @@ func TestTransactionRequests(t *testing.T) {
 		t.Helper()
 		x.finish()
 		m.SetVersion(x.version)
-		r := kbin.Reader{Src: x.frame}
-		if size, key, version, id, client := int(r.Int32()), r.Int16(), r.Int16(), r.Int32(), r.NullableString(); size != len(x.frame)-4 ||
+		var written bytes.Buffer
+		if err := x.write(&written); err != nil {
+			t.Fatal(err)
+		}
+		r := kbin.Reader{Src: written.Bytes()}
+		if size, key, version, id, client := int(r.Int32()), r.Int16(), r.Int16(), r.Int32(), r.NullableString(); size != written.Len()-4 ||
 			key != m.Key() || version != x.version || id != x.correlation || *client != DefaultClientID {
 			t.Fatalf("header of %T: %d %d %d %d %v", m, size, key, version, id, *client)
 		}
@@ -175,18 +180,20 @@ func TestTransactionRequests(t *testing.T) {
 				t.Errorf("%+v, want %+v", end, want)
 			}
 		}
+		large := []byte(strings.Repeat("large", insertBytesMin)) // sent from where it is
 		for _, id := range []string{"tx", ""} {
 			x := c.request(nil, protocol.Produce, spoken.produce, true)
-			x.frame = appendProduce(x.frame, id, time.Second, []addressed{
+			x.appendProduce(id, time.Second, []addressed{
 				{sealed: sealed{NewBatch("alerts", 1), []byte("one")}}, {sealed: sealed{NewBatch("alerts", 2), []byte(strings.Repeat("x", 200))}},
-				{sealed: sealed{NewBatch("dead", 0), []byte("three")}},
+				{sealed: sealed{NewBatch("dead", 0), large}}, {sealed: sealed{NewBatch("dead", 1), []byte("four")}}, {sealed: sealed{NewBatch("dead", 2), large[1:]}},
 			})
 			var produce kmsg.ProduceRequest
 			decode(x, &produce)
 			want := kmsg.ProduceRequest{Version: spoken.produce, Acks: -1, TimeoutMillis: 1000, Topics: []kmsg.ProduceRequestTopic{
 				{Topic: "alerts", Partitions: []kmsg.ProduceRequestTopicPartition{
 					{Partition: 1, Records: []byte("one")}, {Partition: 2, Records: []byte(strings.Repeat("x", 200))}}},
-				{Topic: "dead", Partitions: []kmsg.ProduceRequestTopicPartition{{Partition: 0, Records: []byte("three")}}},
+				{Topic: "dead", Partitions: []kmsg.ProduceRequestTopicPartition{
+					{Partition: 0, Records: large}, {Partition: 1, Records: []byte("four")}, {Partition: 2, Records: large[1:]}}},
 			}}
 			if id != "" {
 				want.TransactionID = &id
@@ -287,7 +294,7 @@ func takeGoldenTransaction(t *testing.T, file func(name string) string) {
 			batches = append(batches, addressed{sealed: sealed{NewBatch(topic, int32(partition)), bytes}})
 		}
 		x := c.request(nil, protocol.Produce, secondProtocol.produce, true)
-		x.frame = appendProduce(x.frame, p.options.TransactionalID, time.Second, batches)
+		x.appendProduce(p.options.TransactionalID, time.Second, batches)
 		return x
 	})
 	take("txn-offset-commit", group, func() *rawExchange {
