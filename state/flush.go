@@ -3,6 +3,7 @@ package state
 import (
 	"context"
 	"fmt"
+	"strings"
 )
 
 // flush is the progress of one snapshot. Each write gets its number once, when
@@ -15,9 +16,8 @@ type flush struct {
 	next       int // the first write that is not acknowledged
 
 	grouping grouping
-	keyBytes []byte
-	keyEnds  []int
-	keys     []string
+	key      []byte
+	keys     []string // of the writes that are sent together
 	values   []string
 }
 
@@ -35,7 +35,8 @@ func (l *lane) Flush(ctx context.Context, s *Snapshot) error {
 		return fmt.Errorf("lane %d: %w", l.number, ErrPending)
 	}
 	for f.next < len(f.writes) {
-		window := nextWindow(l.store, f.writes[f.next:], func(w *write) int { return len(w.keys) })
+		window := nextWindow(l.store, f.writes[f.next:], func(w *write) int { return 1 + len(w.positions) })
+		f.fill(l, window)
 		l.store.server.write(ctx, window)
 		for i := range window {
 			if err := l.wrote(&window[i]); err != nil {
@@ -94,27 +95,11 @@ func (l *lane) beginFlush(s *Snapshot) error {
 
 // prepare makes the writes of a snapshot: per shard, each with at most keysMax
 // records, and the checkpoint with the last one. A shard without records gets one
-// write with the checkpoint alone. Keys and values are parts of two strings that
-// nobody changes, so a record costs no allocation and may be sent again later.
+// write with the checkpoint alone.
 func (f *flush) prepare(l *lane, s *Snapshot) {
-	keys := &l.store.keys
-	f.grouping.group(keys, s.users)
-	f.keyBytes, f.keyEnds = f.keyBytes[:0], f.keyEnds[:0]
-	for shard := range l.shards {
-		for _, at := range f.grouping.of(shard) {
-			f.keyBytes = keys.appendUser(f.keyBytes, shard, s.users[at])
-			f.keyEnds = append(f.keyEnds, len(f.keyBytes))
-		}
-	}
-	keyText, valueText := string(f.keyBytes), string(s.arena)
+	f.grouping.group(&l.store.keys, s.users)
 	checkpoint := s.checkpoint.String()
-
-	// The slices of a write alias these two, which must not move any more.
-	writesMax := len(l.shards) + len(s.users)/l.store.keysMax
-	f.keys = grow(f.keys, len(s.users)+writesMax)
-	f.values = grow(f.values, len(s.users))
 	f.writes = f.writes[:0]
-	start, next := 0, 0
 	for i := range l.shards {
 		shard := &l.shards[i]
 		n, positions := shard.acked.Load(), f.grouping.of(i)
@@ -122,17 +107,8 @@ func (f *flush) prepare(l *lane, s *Snapshot) {
 			chunk := positions[:min(len(positions), l.store.keysMax)]
 			positions = positions[len(chunk):]
 			last = len(positions) == 0
-			keysFrom, valuesFrom := len(f.keys), len(f.values)
-			f.keys = append(f.keys, shard.fenceKey)
-			for _, at := range chunk {
-				f.keys = append(f.keys, keyText[start:f.keyEnds[next]])
-				start = f.keyEnds[next]
-				next++
-				f.values = append(f.values, valueText[s.start(at):s.ends[at]])
-			}
 			n++
-			w := write{shard: i, owner: shard.owner, n: n, payload: shard.payload}
-			w.keys, w.values = f.keys[keysFrom:], f.values[valuesFrom:]
+			w := write{shard: i, owner: shard.owner, n: n, payload: shard.payload, positions: chunk}
 			if last {
 				w.payload = checkpoint
 			}
@@ -140,6 +116,48 @@ func (f *flush) prepare(l *lane, s *Snapshot) {
 		}
 	}
 }
+
+// fill gives the writes of a window their keys and values, and takes them from the
+// window before, so that a flush needs the memory of a window and not of all. They
+// are parts of two strings that nobody changes: a record costs no allocation, and a
+// write that was given up may still be reading its own.
+func (f *flush) fill(l *lane, window []write) {
+	s, keys := f.snapshot, &l.store.keys
+	clear(f.keys)
+	clear(f.values)
+	users, valueBytes, keyBytes := 0, 0, 0
+	for i := range window {
+		w := &window[i]
+		users += len(w.positions)
+		keyBytes += len(w.positions) * (len(keys.users[w.shard]) + userIDBytesMax)
+		for _, at := range w.positions {
+			valueBytes += s.ends[at] - s.start(at)
+		}
+	}
+	var keyText, valueText strings.Builder
+	keyText.Grow(keyBytes)
+	valueText.Grow(valueBytes)
+	// The slices of a write are parts of these two, which must not move any more.
+	f.keys, f.values = grow(f.keys, users+len(window)), grow(f.values, users)
+	for i := range window {
+		w := &window[i]
+		keysFrom, valuesFrom := len(f.keys), len(f.values)
+		f.keys = append(f.keys, l.shards[w.shard].fenceKey)
+		for _, at := range w.positions {
+			from := keyText.Len()
+			f.key = keys.appendUser(f.key[:0], w.shard, s.users[at])
+			keyText.Write(f.key)
+			f.keys = append(f.keys, keyText.String()[from:])
+			from = valueText.Len()
+			valueText.Write(s.arena[s.start(at):s.ends[at]])
+			f.values = append(f.values, valueText.String()[from:])
+		}
+		w.keys, w.values = f.keys[keysFrom:], f.values[valuesFrom:]
+	}
+}
+
+// userIDBytesMax is the length of the longest user id.
+const userIDBytesMax = 19
 
 // start returns where a record starts in the arena.
 func (s *Snapshot) start(at int32) int {

@@ -42,6 +42,8 @@ type write struct {
 	n       int64    // number of the write within the claim and shard, from 1 on
 	payload string   // of the fence record after the write
 
+	positions []int32 // of the users in the snapshot
+
 	outcome outcome // the answer, if err is nil
 	err     error
 }

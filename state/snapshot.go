@@ -2,6 +2,7 @@ package state
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/lapwing/lapwing/rules"
 )
@@ -32,6 +33,9 @@ func (s *Snapshot) Reset(lane int32, types *rules.Types, cp Checkpoint) {
 	s.err = cp.check()
 }
 
+// arenaGrowBytes is the room that a snapshot makes before a record: most fit.
+const arenaGrowBytes = 1 << 10
+
 // Add encodes the committed state of a user after the event before tag. The
 // state is not kept. A record that breaks an invariant is refused, and with it
 // the snapshot: Flush returns the error.
@@ -42,6 +46,10 @@ func (s *Snapshot) Add(user, tag int64, st *rules.UserState) {
 	if tag > s.checkpoint.Offset {
 		s.err = fmt.Errorf("lane %d, user %d: %w: tag %d is above the checkpoint %d", s.lane, user, ErrCorrupt, tag, s.checkpoint.Offset)
 		return
+	}
+	if cap(s.arena)-len(s.arena) < arenaGrowBytes {
+		// By doubling: append would copy a large arena several times on its way to its size.
+		s.arena = slices.Grow(s.arena, max(cap(s.arena), arenaGrowBytes))
 	}
 	arena, err := s.codec.append(s.arena, s.checkpoint.Incarnation, s.lane, tag, st)
 	if err != nil {
