@@ -162,7 +162,7 @@ func (t *tenure) consume(ctx context.Context, c *chunk, below int64) error {
 		rest = rest[:at]
 	}
 	if len(rest) == 0 {
-		if err := t.step(ctx, c.source, nil, next); err != nil { // nothing visible: only the position moves
+		if err := t.step(ctx, c, nil, next); err != nil { // nothing visible: only the position moves
 			return err
 		}
 	} else if err := t.load(ctx, rest); err != nil {
@@ -175,7 +175,7 @@ func (t *tenure) consume(ctx context.Context, c *chunk, below int64) error {
 			to = rest[n].offset
 		}
 		t.waitClean(ctx)
-		if err := t.step(ctx, c.source, rest[:n], to); err != nil {
+		if err := t.step(ctx, c, rest[:n], to); err != nil {
 			return err
 		}
 		if ctx.Err() != nil && t.reached[c.source] < to {
@@ -244,9 +244,10 @@ func (t *tenure) loadStored(ctx context.Context, users []int64) error {
 	return nil
 }
 
-// step replays or judges records of a source; to is the offset after them. When ctx ends on the way it stops between two
+// step replays or judges records of a chunk; to is the offset after them. When ctx ends on the way it stops between two
 // records.
-func (t *tenure) step(ctx context.Context, s int, records []record, to int64) error {
+func (t *tenure) step(ctx context.Context, c *chunk, records []record, to int64) error {
+	s := c.source
 	if err := t.engine.limits.check(); err != nil {
 		return err
 	}
@@ -267,7 +268,7 @@ func (t *tenure) step(ctx context.Context, s int, records []record, to int64) er
 		if !t.waitRoom(ctx, r) {
 			return nil
 		}
-		if err := t.one(r, now); err != nil {
+		if err := t.one(c, r, now); err != nil {
 			return err
 		}
 		t.moveTo(s, r.offset+1)
@@ -333,14 +334,14 @@ func (t *tenure) replay(s int, r *record) {
 		return
 	}
 	st := t.cache.open(r.entry, r.event.Type)
-	t.engine.options.Rules.Apply(st, &r.event.Event)
+	t.engine.options.Rules.Apply(st, &r.event)
 	t.cache.close(r.entry, st)
 	t.cache.touch(r.entry, at)
 	t.replayed++
 }
 
 // one takes a single record to its result, dead letter or count.
-func (t *tenure) one(r *record, now time.Time) error {
+func (t *tenure) one(c *chunk, r *record, now time.Time) error {
 	switch r.kind {
 	case kindTombstone:
 		t.open.counts.tombstones++
@@ -360,19 +361,19 @@ func (t *tenure) one(r *record, now time.Time) error {
 		return fmt.Errorf("%w: %s/%d at %d, user %d with tag %d", errTag, t.readers[r.source].source.topic, t.lane, r.offset, e.user, e.tag)
 	}
 	st := t.cache.open(e, r.event.Type)
-	t.engine.options.Rules.Judge(st, &r.event.Event, &t.verdict)
+	t.engine.options.Rules.Judge(st, &r.event, &t.verdict)
 	t.cache.close(e, st)
 	t.cache.touch(e, at)
 	t.open.counts.verdict(&t.verdict)
 	if t.engine.options.AlertsOnly && len(t.verdict.Alerts) == 0 && (r.extra == nil || r.extra.requestID == nil) {
 		return nil
 	}
-	t.publish(r, now.UnixMilli())
+	t.publish(c, r, now.UnixMilli())
 	return nil
 }
 
 // publish appends the record's result to the open parcel: whole, or cut to what the topic takes.
-func (t *tenure) publish(r *record, nowMillis int64) {
+func (t *tenure) publish(c *chunk, r *record, nowMillis int64) {
 	e, s := t.engine, &t.scratch
 	t.open.counts.results++
 	s.key = contract.AppendUserKey(s.key[:0], r.event.UserID)
@@ -381,12 +382,16 @@ func (t *tenure) publish(r *record, nowMillis int64) {
 		partition = contract.Murmur2.Partition(s.key, e.topics.outputs)
 	}
 	source, limit := t.sourceOf(r), &e.limits.output
+	s.text = nil
+	if e.options.Detail == contract.DetailFull {
+		s.text = c.text(r)
+	}
 	if r.extra == nil { // nearly always
 		if b := t.open.resultBatch(partition); b != nil && t.publishPlain(b, r, source, limit.several(), nowMillis) {
 			return
 		}
 	}
-	s.value = t.encoder.AppendKeyed(s.value[:0], s.key, &r.event, source, &t.verdict)
+	s.value = t.encoder.AppendKeyed(s.value[:0], s.key, &r.event, s.text, source, &t.verdict)
 	s.source = contract.AppendSource(s.source[:0], source)
 	alert := headerNoAlert
 	if len(t.verdict.Alerts) > 0 {
@@ -410,7 +415,7 @@ func (t *tenure) publishPlain(b *wire.Batch, r *record, source contract.Source, 
 		begin = h.alert
 	}
 	s.source = contract.AppendDecimal(append(s.source[:0], t.readers[r.source].prefix...), r.offset)
-	buf := t.encoder.AppendKeyed(b.Begin(nowMillis, s.key), s.key, &r.event, source, &t.verdict)
+	buf := t.encoder.AppendKeyed(b.Begin(nowMillis, s.key), s.key, &r.event, s.text, source, &t.verdict)
 	buf = append(b.EndValue(buf, resultHeaderCount), begin...)
 	return b.End(append(wire.AppendHeaderValue(buf, s.source), h.rules...), limit)
 }

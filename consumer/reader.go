@@ -3,6 +3,7 @@ package consumer
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,16 +12,18 @@ import (
 	"github.com/lapwing/lapwing/consumer/backoff"
 	"github.com/lapwing/lapwing/consumer/contract"
 	"github.com/lapwing/lapwing/consumer/wire"
+	"github.com/lapwing/lapwing/rules"
 )
 
 // record is one input record as the judge needs it. Its bytes belong to its chunk.
 type record struct {
 	offset int64
-	source int8 // of the lane
-	kind   recordKind
-	event  contract.Event
+	event  rules.Event
 	entry  *entry       // of an event, once the judge has loaded it
 	extra  *recordExtra // nil for nearly every record
+	textAt uint32       // see chunk.text
+	source int8         // of the lane
+	kind   recordKind
 }
 
 type recordKind uint8
@@ -97,6 +100,21 @@ func (c *chunk) keep(b []byte) []byte {
 	return c.bytes[at:len(c.bytes):len(c.bytes)]
 }
 
+// keepText copies the text of an event's amount into the chunk and returns its place for text.
+func (c *chunk) keepText(text []byte) uint32 {
+	at := len(c.bytes)
+	c.bytes = binary.AppendUvarint(c.bytes, uint64(len(text)))
+	c.bytes = append(c.bytes, text...)
+	return uint32(at)
+}
+
+// text returns the text of an event's amount, which readers keep for results that repeat it.
+func (c *chunk) text(r *record) []byte {
+	n, size := binary.Uvarint(c.bytes[r.textAt:])
+	at := int(r.textAt) + size
+	return c.bytes[at : at+int(n)]
+}
+
 // chunksAhead is how many decoded fetches may wait for the judge: one waits while the next is fetched.
 const chunksAhead = 2
 
@@ -112,8 +130,9 @@ type reader struct {
 	fetcher *wire.Fetcher
 	decoder *contract.Decoder
 	key     []byte
-	usual   int  // records: the most that a chunk had
-	texts   bool // results repeat the amounts
+	event   contract.Event // the one that is decoded
+	usual   int            // records: the most that a chunk had
+	texts   bool           // results repeat the amounts
 	stage   *stageMark
 
 	chunks  chan *chunk
@@ -352,8 +371,10 @@ func (r *reader) decode(c *chunk, out *record, rec *wire.Record) {
 		out.kind = kindTombstone
 		return
 	}
-	refusal := r.decoder.Decode(rec.Value, timeMillis, &out.event)
+	ev := &r.event
+	refusal := r.decoder.Decode(rec.Value, timeMillis, ev)
 	if refusal == nil {
+		out.event = ev.Event
 		lane := r.laneOf(&out.event)
 		if !r.source.rekey && len(r.engine.sources) > 1 && !r.engine.fit.over.Load() {
 			r.engine.fit.note(r, rec.Key, lane != r.lane)
@@ -361,9 +382,7 @@ func (r *reader) decode(c *chunk, out *record, rec *wire.Record) {
 		switch {
 		case lane == r.lane:
 			if r.texts {
-				out.event.AmountText = c.keep(out.event.AmountText)
-			} else {
-				out.event.AmountText = nil
+				out.textAt = c.keepText(ev.AmountText)
 			}
 			if rec.HeaderCount() > own {
 				out.extra = r.travelling(c, rec)
@@ -410,13 +429,13 @@ func headersSize(rec *wire.Record) int {
 }
 
 // laneOf returns the lane that owns the event's user.
-func (r *reader) laneOf(ev *contract.Event) int32 {
+func (r *reader) laneOf(ev *rules.Event) int32 {
 	r.key = contract.AppendUserKey(r.key[:0], ev.UserID)
 	return r.layout.laneOf(r.key)
 }
 
 // wrongPartition refuses an event that another lane owns and that cannot be forwarded.
-func (r *reader) wrongPartition(ev *contract.Event, lane int32) *contract.Refusal {
+func (r *reader) wrongPartition(ev *rules.Event, lane int32) *contract.Refusal {
 	return &contract.Refusal{Reason: contract.ReasonWrongPartition,
 		Detail: fmt.Sprintf("user %d belongs to partition %d by %s", ev.UserID, lane, r.layout.partitioner)}
 }

@@ -78,6 +78,7 @@ type tenure struct {
 // scratch are the buffers of one result.
 type scratch struct {
 	key, value, source []byte
+	text               []byte // of the amount: part of a chunk
 	headers            []wire.Header
 }
 

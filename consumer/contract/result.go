@@ -62,11 +62,12 @@ func NewResultEncoder(types *rules.Types, d Detail) *ResultEncoder {
 // arguments.
 func (e *ResultEncoder) Append(dst []byte, ev *Event, src Source, v *rules.Verdict) []byte {
 	var key [20]byte
-	return e.AppendKeyed(dst, AppendUserKey(key[:0], ev.UserID), ev, src, v)
+	return e.AppendKeyed(dst, AppendUserKey(key[:0], ev.UserID), &ev.Event, ev.AmountText, src, v)
 }
 
-// AppendKeyed is Append for a caller who has the result's key, as AppendUserKey writes it.
-func (e *ResultEncoder) AppendKeyed(dst, key []byte, ev *Event, src Source, v *rules.Verdict) []byte {
+// AppendKeyed is Append for a caller who has the result's key, as AppendUserKey writes it. The amount's text is that of
+// [Event.AmountText]; nothing but DetailFull needs it.
+func (e *ResultEncoder) AppendKeyed(dst, key []byte, ev *rules.Event, amountText []byte, src Source, v *rules.Verdict) []byte {
 	alert := len(v.Alerts) > 0
 	if alert {
 		dst = append(dst, `{"alert":true,"alert_codes":[`...)
@@ -82,7 +83,7 @@ func (e *ResultEncoder) AppendKeyed(dst, key []byte, ev *Event, src Source, v *r
 	}
 	dst = append(dst, key...)
 	if e.detail == DetailFull {
-		dst = e.appendEvent(dst, ev, src)
+		dst = e.appendEvent(dst, ev, amountText, src)
 		if v.LateBy > 0 {
 			dst = append(dst, `,"late_by":`...)
 			dst = AppendDecimal(dst, v.LateBy)
@@ -94,9 +95,9 @@ func (e *ResultEncoder) AppendKeyed(dst, key []byte, ev *Event, src Source, v *r
 	return append(dst, '}')
 }
 
-func (e *ResultEncoder) appendEvent(dst []byte, ev *Event, src Source) []byte {
+func (e *ResultEncoder) appendEvent(dst []byte, ev *rules.Event, amountText []byte, src Source) []byte {
 	dst = append(dst, e.types[ev.Type]...)
-	dst = append(dst, ev.AmountText...) // digits and at most one point: the decoder saw to it
+	dst = append(dst, amountText...) // digits and at most one point: the decoder saw to it
 	dst = append(dst, `","time":`...)
 	dst = AppendDecimal(dst, int64(ev.Time))
 	dst = append(dst, `,"topic":`...)
