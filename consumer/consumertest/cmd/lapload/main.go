@@ -9,7 +9,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -105,6 +107,8 @@ func produce(ctx context.Context, o options) error {
 }
 
 // measure runs an engine, the command after the flags, on a topic that was filled before.
+var errEngineEnded = errors.New("exit status 0")
+
 func measure(ctx context.Context, o options) error {
 	processes, err := newProcesses(o.pids)
 	if err != nil {
@@ -119,7 +123,14 @@ func measure(ctx context.Context, o options) error {
 			return fmt.Errorf("start the engine: %w", err)
 		}
 		processes.pids["engine"] = engine.Process.Pid
-		defer func() { _ = engine.Cancel(); _ = engine.Wait() }()
+		measuring, over := context.WithCancelCause(ctx)
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			over(fmt.Errorf("the engine has ended before all was judged: %w", cmp.Or(engine.Wait(), errEngineEnded)))
+		}()
+		defer func() { _ = engine.Cancel(); <-ended }()
+		ctx = measuring
 	}
 	var cpu [2]map[string]time.Duration
 	t, err := consumertest.MeasureThroughput(ctx, consumertest.ThroughputOptions{
@@ -132,6 +143,9 @@ func measure(ctx context.Context, o options) error {
 			}
 		},
 	})
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		return cause
+	}
 	if err != nil {
 		return err
 	}
