@@ -18,6 +18,10 @@ BENCH     ?= .
 # The benchmark against peers is a module of its own, so that none of their dependencies reach the product.
 BENCH_DIR := deploy/bench
 
+# The profile by which programs are built makes all that they import be compiled once more, which takes two minutes the first
+# time. Tests and checks do without; "make chaos" and "make bench" have the program as it is.
+test race lint: export GOFLAGS += -pgo=off
+
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -79,6 +83,10 @@ ARGS ?=
 .PHONY: bench
 bench: ## measure Lapwing and its peers side by side on real services (ARGS: --scenarios, --only 'lapwing*' ...)
 	@cd $(BENCH_DIR) && $(GO) run . $(ARGS)
+
+.PHONY: profile
+profile: ## make the CPU profile anew by which the engine is built (cmd/lapwing/default.pgo)
+	@$(BENCH_DIR)/profile
 
 .PHONY: instructions
 instructions: ## count instructions and allocations of the hot functions; fails if one takes over 5 % more (ARGS: --update)
