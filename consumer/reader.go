@@ -247,7 +247,7 @@ func (r *reader) run(ctx context.Context, offset int64) error {
 			continue
 		}
 		offset = c.next
-		few := len(c.records) < fetchFewRecords
+		few := len(c.records) < fetchFewRecords && offset >= r.fetcher.LastStable // else more is there
 		if err := r.send(ctx, c); err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/lapwing/lapwing/consumer/consumertest"
 	"github.com/lapwing/lapwing/consumer/wire"
 	"github.com/lapwing/lapwing/state"
 )
@@ -84,5 +85,24 @@ func TestFetchPause(t *testing.T) {
 				t.Fatal(err)
 			}
 		})
+	}
+}
+
+// TestFetchPauseNotBehind reads a backlog in fetches of few records: a lane that is behind does not pause.
+func TestFetchPauseNotBehind(t *testing.T) {
+	const records = 60
+	b := newBench(t, consumertest.Kfake(t), 1)
+	for range records {
+		b.send(withdrawIn(0, 1)) // a batch each
+	}
+	start := time.Now()
+	e, stop := b.engine(state.NewMemory(), func(o *Options) { o.FetchPause, o.FetchBytesMax = time.Second, 1<<10 })
+	waitReady(t, e)
+	b.read(b.output, records)
+	if took := time.Since(start); took > 4*time.Second { // a fetch has at most eight of these batches
+		t.Errorf("%d records of a backlog took %v", records, took)
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
 	}
 }
