@@ -118,7 +118,10 @@ func (b broker) client(t testing.TB, change ...func(*Options)) *Client {
 // topic creates a topic of its own for the test.
 func (b broker) topic(t testing.TB, c *Client, partitions int32, configs ...string) string {
 	t.Helper()
-	spec := TopicSpec{Name: unique("wire"), Partitions: partitions, Replication: 1, Configs: map[string]string{}}
+	spec := TopicSpec{Name: unique("wire"), Partitions: partitions, Replication: 1, Configs: map[string]string{
+		// Records of tests have times of 1970. By default the broker looks every five minutes for what is to be deleted by its time.
+		"retention.ms": "-1",
+	}}
 	for i := 0; i < len(configs); i += 2 {
 		spec.Configs[configs[i]] = configs[i+1]
 	}
