@@ -114,7 +114,7 @@ func DefaultOptions() Options {
 		TransactionTimeout: 30 * time.Second, TransactionPause: 3 * time.Millisecond,
 		RequestTimeout: 10 * time.Second, DrainTimeout: 3 * time.Second, StallTimeout: time.Minute,
 		FetchBytesMax: 512 << 10, FetchWaitMax: 500 * time.Millisecond, FetchPause: 5 * time.Millisecond, DecompressedBytesMax: 64 << 20,
-		BatchRecordsMax: 6_000, BatchBytesMax: 900 << 10, LaneBytesMax: 8 << 20,
+		BatchRecordsMax: 8_000, BatchBytesMax: 900 << 10, LaneBytesMax: 8 << 20,
 		FlushInterval: time.Second, DirtyMax: 200_000, CacheMax: 1_000_000, Shards: 1,
 	}
 }

@@ -91,7 +91,7 @@ func newKafkaConfig() KafkaConfig {
 		FetchBytesMax:        512 << 10,
 		FetchWaitMax:         500 * time.Millisecond,
 		FetchPause:           5 * time.Millisecond,
-		BatchRecordsMax:      6_000,
+		BatchRecordsMax:      8_000,
 		BatchBytesMax:        900 << 10, // Brokers take batches of 1 MiB by default.
 		LaneBytesMax:         8 << 20,
 		DecompressedBytesMax: 64 << 20,
