@@ -92,7 +92,7 @@ type Options struct {
 
 	FetchBytesMax        int32
 	FetchWaitMax         time.Duration
-	FetchPause           time.Duration // from a fetch that brought few records to the lane's next; see [reader.pause]
+	FetchPause           time.Duration // from a fetch that brought few records to the lane's next; see fetchFewRecords
 	DecompressedBytesMax int
 	BatchRecordsMax      int // events of one lane in one transaction
 	BatchBytesMax        int // of one record batch; at most the topic's max.message.bytes

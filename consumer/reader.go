@@ -251,30 +251,18 @@ func (r *reader) run(ctx context.Context, offset int64) error {
 		if err := r.send(ctx, c); err != nil {
 			return err
 		}
-		if few {
-			r.pause(ctx)
+		if d := r.engine.options.FetchPause; few && d > 0 {
+			r.stage.at(stageIdle)
+			pause(ctx, nil, d)
 		}
 	}
 }
 
-// fetchFewRecords is how many records make a fetch worth its cost to the broker.
+// fetchFewRecords is how many records make a fetch worth its cost to the broker. After one that brought fewer, and nothing
+// more is there, FetchPause lets records come together: without it, a producer that sends a batch each millisecond has
+// each lane ask each millisecond, and the broker is busy with requests that bring five records each, which delays them
+// more than the pause. The first record after a silence never waits: its fetch is at the broker.
 const fetchFewRecords = 256
-
-// pause lets records come together after a fetch that brought few of them. Without it, a producer that sends a batch
-// each millisecond has each lane ask each millisecond, and the broker is busy with requests that bring five records
-// each: that delays them more than the pause. The first record after a silence never waits: its fetch is at the broker.
-func (r *reader) pause(ctx context.Context) {
-	if r.engine.options.FetchPause == 0 {
-		return
-	}
-	r.stage.at(stageIdle)
-	timer := time.NewTimer(r.engine.options.FetchPause)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done(): // found out by the next step
-	}
-}
 
 // sameCount looks, at most once in inputSeenMax, whether the topic has grown: then events of a user may be in another
 // partition than before. That it is the topic that the layout names goes without saying: it is fetched by its id.

@@ -119,8 +119,8 @@ func (f *flush) prepare(l *lane, s *Snapshot) {
 
 // fill gives the writes of a window their keys and values, and takes them from the
 // window before, so that a flush needs the memory of a window and not of all. They
-// are parts of two strings that nobody changes: a record costs no allocation, and a
-// write that was given up may still be reading its own.
+// are parts of two strings that nobody changes, so a record costs no allocation. The
+// server is done with the former ones: write reads nothing after it has returned.
 func (f *flush) fill(l *lane, window []write) {
 	s, keys := f.snapshot, &l.store.keys
 	clear(f.keys)

@@ -6,7 +6,7 @@ import (
 )
 
 // garbagePercent is GOGC's default for the engine. What it keeps is mostly buffers and states without pointers, which
-// the collector does not look into: a third of Go's 100 takes a third less memory for hardly more work.
+// the collector does not look into: less garbage than Go's 100 allows takes less memory for hardly more work.
 const garbagePercent = 35
 
 // limitGarbage sets it, unless the environment variable GOGC says otherwise.

@@ -106,9 +106,9 @@ func produce(ctx context.Context, o options) error {
 	return err
 }
 
-// measure runs an engine, the command after the flags, on a topic that was filled before.
 var errEngineEnded = errors.New("exit status 0")
 
+// measure runs an engine, the command after the flags, on a topic that was filled before.
 func measure(ctx context.Context, o options) error {
 	processes, err := newProcesses(o.pids)
 	if err != nil {
