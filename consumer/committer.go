@@ -20,7 +20,8 @@ type committer struct {
 	member   wire.Member
 	onLost   func(error) // the generation must end: ownership is lost, or nothing can mend the error
 
-	ready chan struct{} // something to commit
+	ready   chan struct{} // something to commit
+	offsets *offsetCommitter
 
 	mu      sync.Mutex
 	tenures []*tenure
@@ -28,7 +29,9 @@ type committer struct {
 }
 
 func newCommitter(e *Engine, member wire.Member, onLost func(error)) *committer {
-	return &committer{engine: e, producer: e.producer, member: member, onLost: onLost, ready: make(chan struct{}, 1), busy: make(chan struct{})}
+	c := &committer{engine: e, producer: e.producer, member: member, onLost: onLost, ready: make(chan struct{}, 1), busy: make(chan struct{})}
+	c.offsets = newOffsetCommitter(c)
+	return c
 }
 
 // wake says that a parcel has something.
@@ -84,6 +87,11 @@ func (c *committer) barrier(ctx context.Context) error {
 // run commits until stop is closed and nothing is left. The producer id is taken first: it ends whatever transaction
 // of a former generation is still open.
 func (c *committer) run(ctx context.Context, stop <-chan struct{}) {
+	drained := make(chan struct{})
+	var offsets sync.WaitGroup
+	offsets.Go(func() { c.offsets.run(ctx, drained) })
+	defer offsets.Wait()
+	defer close(drained)
 	defer c.idle()
 	if !c.mend(ctx) {
 		return
@@ -132,6 +140,10 @@ type load struct {
 	parcel *parcel
 }
 
+func (l load) reach() reach {
+	return reach{to: l.parcel.to, ends: l.parcel.ends, quiet: l.parcel.quiet}
+}
+
 // once runs one transaction and reports whether it committed anything.
 func (c *committer) once(ctx context.Context) bool {
 	c.mu.Lock()
@@ -158,54 +170,49 @@ func (c *committer) once(ctx context.Context) bool {
 		c.fail(ctx, loads, err)
 		return false
 	}
+	c.engine.metrics.transactionSeconds.Observe(time.Since(start).Seconds())
+	return true
+}
+
+// commit writes what the loads have, with their offsets: as one transaction, or, at least once, the offsets later.
+func (c *committer) commit(ctx context.Context, loads []load) error {
+	batches := c.gather(loads)
+	forwards := slices.ContainsFunc(loads, func(l load) bool { return len(l.parcel.copies) > 0 })
+	if c.engine.options.Guarantee == AtLeastOnce && !forwards {
+		if err := c.engine.options.Client.Produce(ctx, c.engine.options.Compression, batches); err != nil {
+			return err
+		}
+		c.done(loads, (*tenure).settlePublished)
+		c.offsets.wake()
+		return nil
+	}
+	release, err := c.offsets.hold(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	var moves offsetMoves
+	for _, l := range loads {
+		moves.add(l.tenure, l.reach())
+	}
+	if err := c.producer.Commit(ctx, &wire.Transaction{Batches: batches, Member: c.member, Offsets: moves.topics}); err != nil {
+		return err
+	}
+	c.done(loads, (*tenure).settle)
+	return nil
+}
+
+// done counts what the loads have and settles it.
+func (c *committer) done(loads []load, settle func(*tenure)) {
 	m := c.engine.metrics
 	m.transactions.WithLabelValues("committed").Inc()
-	m.transactionSeconds.Observe(time.Since(start).Seconds())
 	events := 0
 	for _, l := range loads {
 		events += l.parcel.counts.events
 		c.engine.count(&l.parcel.counts)
-		l.tenure.settle()
+		settle(l.tenure)
 	}
 	m.transactionEvents.Observe(float64(events))
-	return true
-}
-
-func (c *committer) commit(ctx context.Context, loads []load) error {
-	offsets := c.offsets(loads)
-	batches := c.gather(loads)
-	forwards := slices.ContainsFunc(loads, func(l load) bool { return len(l.parcel.copies) > 0 })
-	if c.engine.options.Guarantee == ExactlyOnce || forwards {
-		return c.producer.Commit(ctx, &wire.Transaction{Batches: batches, Member: c.member, Offsets: offsets})
-	}
-	client := c.engine.options.Client
-	if err := client.Produce(ctx, c.engine.options.Compression, batches); err != nil {
-		return err
-	}
-	return client.CommitOffsets(ctx, c.member, offsets...)
-}
-
-// offsets returns what the parcels have moved, by topic.
-func (c *committer) offsets(loads []load) []wire.TopicOffsets {
-	var all []wire.TopicOffsets
-	for i, s := range c.engine.sources {
-		moved := make(map[int32]wire.OffsetMeta, len(loads))
-		for _, l := range loads {
-			p := l.parcel
-			m := l.tenure.marks[i]
-			m.offset, m.at = p.ends[i], p.ends[i]
-			if s.rekey {
-				m.offset = max(m.at, p.quiet)
-			}
-			if p.ends[i] > p.starts[i] || s.rekey && p.moved {
-				moved[l.tenure.lane] = wire.OffsetMeta{Offset: m.offset, Metadata: m.String()}
-			}
-		}
-		if len(moved) > 0 {
-			all = append(all, wire.TopicOffsets{Topic: s.topic, Partitions: moved})
-		}
-	}
-	return all
 }
 
 // gather joins the batches that go to the same partition, as far as one record batch may hold them.

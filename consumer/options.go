@@ -87,8 +87,10 @@ type Options struct {
 	TransactionTimeout time.Duration // the broker aborts a transaction that is open for longer
 	TransactionPause   time.Duration // between two transactions: lowers load and, past a point, latency too
 	RequestTimeout     time.Duration // of every single call
-	DrainTimeout       time.Duration // for the last transaction and flush of a lane that is handed over
-	StallTimeout       time.Duration // a lane with lag and neither progress nor errors is started again after it; 0: never
+	// OffsetCommitInterval is the time between two offset commits at least once: a crash repeats what was published since.
+	OffsetCommitInterval time.Duration
+	DrainTimeout         time.Duration // for the last transaction and flush of a lane that is handed over
+	StallTimeout         time.Duration // a lane with lag and neither progress nor errors is started again after it; 0: never
 
 	FetchBytesMax        int32
 	FetchWaitMax         time.Duration
@@ -112,7 +114,8 @@ func DefaultOptions() Options {
 		Detail:         contract.DetailFull,
 		SessionTimeout: 6 * time.Second, RebalanceTimeout: 30 * time.Second, HeartbeatInterval: 300 * time.Millisecond,
 		TransactionTimeout: 30 * time.Second, TransactionPause: 3 * time.Millisecond,
-		RequestTimeout: 10 * time.Second, DrainTimeout: 3 * time.Second, StallTimeout: time.Minute,
+		OffsetCommitInterval: 100 * time.Millisecond,
+		RequestTimeout:       10 * time.Second, DrainTimeout: 3 * time.Second, StallTimeout: time.Minute,
 		FetchBytesMax: 512 << 10, FetchWaitMax: 500 * time.Millisecond, FetchPause: 5 * time.Millisecond, DecompressedBytesMax: 64 << 20,
 		BatchRecordsMax: 8_000, BatchBytesMax: 900 << 10, LaneBytesMax: 8 << 20,
 		FlushInterval: time.Second, DirtyMax: 200_000, CacheMax: 1_000_000, Shards: 1,
@@ -144,6 +147,7 @@ func (o *Options) validate() error {
 		"HeartbeatInterval %v must be at most a third of SessionTimeout %v", o.HeartbeatInterval, o.SessionTimeout)
 	require(o.TransactionTimeout >= time.Second, "TransactionTimeout %v is below 1s", o.TransactionTimeout)
 	require(o.TransactionPause >= 0 && o.TransactionPause <= time.Second, "TransactionPause %v is not within 0..1s", o.TransactionPause)
+	require(o.OffsetCommitInterval > 0 && o.OffsetCommitInterval <= time.Minute, "OffsetCommitInterval %v is not above 0 and at most 1m", o.OffsetCommitInterval)
 	require(o.RequestTimeout > 0, "RequestTimeout %v is not above 0", o.RequestTimeout)
 	// No heartbeats are sent while lanes are handed over.
 	require(o.DrainTimeout > 0 && o.DrainTimeout < min(o.SessionTimeout, o.RebalanceTimeout),

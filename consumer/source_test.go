@@ -101,8 +101,8 @@ func TestBoundaries(t *testing.T) {
 		t.Fatal(err)
 	}
 	take(0) // only the committed offset moves
-	if tn.position != 14 || tn.quiet != 5 {
-		t.Errorf("a boundary has moved the lane to %d, and the committed offset to %d, want 14 and 5", tn.position, tn.quiet)
+	if tn.position != 14 || tn.committed.quiet != 5 {
+		t.Errorf("a boundary has moved the lane to %d, and the committed offset to %d, want 14 and 5", tn.position, tn.committed.quiet)
 	}
 	feed(t, tn, 0, 13, at(12))
 	take(1)

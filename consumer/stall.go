@@ -37,6 +37,7 @@ type watch struct {
 	linger    time.Duration // how long an attempt may take to end
 	handOver  time.Duration // how long the lanes may take to be handed over
 	committer stageMark     // the present generation's
+	offsets   stageMark     // its offset committer's
 
 	// Of the goroutine that looks.
 	every time.Duration // between two looks
@@ -237,6 +238,9 @@ func (w *watch) stalled(l *watched, what string, still time.Duration) stall {
 		s.doing = fmt.Sprintf("start: %s; ", l.start.stage())
 	}
 	s.doing += fmt.Sprintf("committer: %s", w.committer.stage())
+	if w.engine.options.Guarantee == AtLeastOnce {
+		s.doing += fmt.Sprintf("; offsets: %s", w.offsets.stage())
+	}
 	if end := l.end.Load(); end >= 0 && s.committed >= 0 {
 		s.lag = max(0, end-s.committed)
 	}
@@ -321,6 +325,7 @@ const (
 	stageClean
 	stageFlush
 	stageCommit
+	stageOffsets
 	stageMend
 )
 
@@ -344,6 +349,7 @@ var stageNames = [...]string{
 	stageClean:     "waits for a flush, with too many changed users",
 	stageFlush:     "flushes",
 	stageCommit:    "commits a transaction",
+	stageOffsets:   "commits offsets",
 	stageMend:      "takes a new producer epoch",
 }
 

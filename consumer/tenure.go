@@ -65,8 +65,8 @@ type tenure struct {
 	open      *parcel
 	taken     *parcel // in the current transaction
 	spare     []*parcel
-	committed int64 // C
-	quiet     int64 // see parcel
+	published reach // at least once: what is written, its offsets perhaps not yet committed
+	committed reach // C
 	// lastSource is that of the last segment that was taken; -1: not known.
 	lastSource int
 	judgeFroms []int64 // by source
@@ -74,6 +74,19 @@ type tenure struct {
 
 	cancel context.CancelCauseFunc
 }
+
+// reach is how far a lane has come.
+type reach struct {
+	to    int64   // the place in the order of judging: the sum of ends
+	ends  []int64 // by source
+	quiet int64   // see parcel
+}
+
+// reportable returns to with what is quiet behind it: what is left to the end is lag.
+func (r *reach) reportable() int64 { return r.to + max(0, r.quiet-r.ends[len(r.ends)-1]) }
+
+// beyond reports whether there is anything in r that o has not.
+func (r *reach) beyond(o *reach) bool { return r.to > o.to || r.quiet > o.quiet }
 
 // scratch are the buffers of one result.
 type scratch struct {
@@ -90,7 +103,7 @@ func newTenure(e *Engine, c claimedLane, wake func(), p lanePlan, base state.Che
 		cache: newCache(e.options.Rules, p.replayFrom), position: p.replayFrom,
 		encoder: contract.NewResultEncoder(e.options.Rules.Types(), e.options.Detail), snapshot: new(state.Snapshot),
 		flushes: make(chan int64, 1), acks: make(chan int64, 1),
-		open: newParcel(), committed: p.judgeFrom, waiting: -1, cancel: func(error) {},
+		open: newParcel(), waiting: -1, cancel: func(error) {},
 	}
 	t.room.L = &t.mu
 	t.progress.readers = make([]stageMark, len(p.sources))
@@ -103,16 +116,18 @@ func newTenure(e *Engine, c claimedLane, wake func(), p lanePlan, base state.Che
 		t.judgeFroms = append(t.judgeFroms, s.judgeFrom)
 	}
 	t.reached = slices.Clone(t.at)
+	t.committed = reach{to: p.judgeFrom, ends: slices.Clone(t.judgeFroms)}
 	if n := len(p.sources); n > 1 {
-		t.quiet = p.sources[n-1].quiet
+		t.committed.quiet = p.sources[n-1].quiet
 		if n > 2 || t.judgeFroms[n-1] > 0 {
 			t.lastSource = -1
 		}
 	}
 	t.progress.position.Store(p.replayFrom)
 	t.open.reset(t.judgeFroms...)
-	t.open.quiet = t.quiet
-	t.progress.committed.Store(t.reported())
+	t.open.quiet = t.committed.quiet
+	t.published = t.committed
+	t.progress.committed.Store(t.committed.reportable())
 	return t
 }
 
@@ -180,44 +195,75 @@ func (t *tenure) take() *parcel {
 	return p
 }
 
-// settle notes that the taken parcel is committed.
+// settle notes that the taken parcel is written and its offsets are committed.
 func (t *tenure) settle() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.committed, t.quiet = t.taken.to, t.taken.quiet
-	t.progress.committed.Store(t.reported())
-	t.spare = append(t.spare, t.taken)
+	t.recycle()
+	t.commit(t.published)
+}
+
+// settlePublished notes that the taken parcel is written. Its offsets follow.
+func (t *tenure) settlePublished() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.recycle()
+}
+
+// recycle takes back the parcel that is written. The caller holds mu.
+func (t *tenure) recycle() {
+	p := t.taken
+	t.published = reach{to: p.to, ends: slices.Clone(p.ends), quiet: p.quiet}
+	t.spare = append(t.spare, p)
 	t.taken = nil
+}
+
+// uncommitted returns how far the lane is published, and whether that is beyond C.
+func (t *tenure) uncommitted() (reach, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.published, t.published.beyond(&t.committed)
+}
+
+// settleOffsets notes that the offsets of what was published up to r are committed.
+func (t *tenure) settleOffsets(r reach) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.commit(r)
+}
+
+// commit moves C. The caller holds mu.
+func (t *tenure) commit(r reach) {
+	t.committed = r
+	t.progress.committed.Store(r.reportable())
 	t.release()
 }
 
 // release hands the outstanding snapshot to the flusher once its offset is committed. The caller holds mu.
 func (t *tenure) release() {
-	if t.waiting >= 0 && t.waiting <= t.committed {
+	if t.waiting >= 0 && t.waiting <= t.committed.to {
 		t.flushes <- t.waiting // has room: one snapshot is outstanding at most
 		t.waiting = -1
 	}
+}
+
+// committedReach returns C by source.
+func (t *tenure) committedReach() reach {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.committed
 }
 
 // committedOffset returns C as this tenure knows it.
 func (t *tenure) committedOffset() int64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.committed
+	return t.committed.to
 }
 
-// reportedOffset returns C with what is quiet behind it: what is left to the end is lag.
+// reportedOffset returns C with what is quiet behind it.
 func (t *tenure) reportedOffset() int64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.reported()
-}
-
-// reported is reportedOffset for a caller that holds mu.
-func (t *tenure) reported() int64 {
-	p := t.open
-	if t.taken != nil {
-		p = t.taken
-	}
-	return t.committed + max(0, t.quiet-p.starts[len(p.starts)-1])
+	return t.committed.reportable()
 }

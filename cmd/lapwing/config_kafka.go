@@ -41,9 +41,11 @@ type KafkaConfig struct {
 	HeartbeatInterval  time.Duration `yaml:"heartbeat_interval" min:"10ms" max:"10m"`
 	TransactionTimeout time.Duration `yaml:"transaction_timeout" min:"1s" max:"15m"`
 	TransactionPause   time.Duration `yaml:"transaction_pause" min:"0s" max:"100ms"`
-	DrainTimeout       time.Duration `yaml:"drain_timeout" min:"100ms" max:"10m"`
-	RequestTimeout     time.Duration `yaml:"request_timeout" min:"100ms" max:"5m"`
-	DialTimeout        time.Duration `yaml:"dial_timeout" min:"10ms" max:"5m"`
+	// OffsetCommitInterval counts for at_least_once: exactly_once commits offsets in its transactions.
+	OffsetCommitInterval time.Duration `yaml:"offset_commit_interval" min:"1ms" max:"1m"`
+	DrainTimeout         time.Duration `yaml:"drain_timeout" min:"100ms" max:"10m"`
+	RequestTimeout       time.Duration `yaml:"request_timeout" min:"100ms" max:"5m"`
+	DialTimeout          time.Duration `yaml:"dial_timeout" min:"10ms" max:"5m"`
 	// StallTimeout is how long a lane may stand still for no reason outside of the process; 0 is for ever.
 	StallTimeout time.Duration `yaml:"stall_timeout" min:"0s" max:"24h"`
 
@@ -84,6 +86,7 @@ func newKafkaConfig() KafkaConfig {
 		HeartbeatInterval:    300 * time.Millisecond, // A rebalance is noticed by a heartbeat.
 		TransactionTimeout:   30 * time.Second,
 		TransactionPause:     3 * time.Millisecond,
+		OffsetCommitInterval: 100 * time.Millisecond,
 		DrainTimeout:         3 * time.Second,
 		RequestTimeout:       10 * time.Second,
 		DialTimeout:          3 * time.Second,

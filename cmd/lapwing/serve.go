@@ -126,7 +126,7 @@ func (c *Config) engineOptions() (consumer.Options, error) {
 	o.OnDataLoss = k.OnDataLoss == "continue"
 	o.Detail, o.AlertsOnly = c.ResultDetail(), c.Results == "alerts"
 	o.SessionTimeout, o.RebalanceTimeout, o.HeartbeatInterval = k.SessionTimeout, k.RebalanceTimeout, k.HeartbeatInterval
-	o.TransactionTimeout, o.TransactionPause = k.TransactionTimeout, k.TransactionPause
+	o.TransactionTimeout, o.TransactionPause, o.OffsetCommitInterval = k.TransactionTimeout, k.TransactionPause, k.OffsetCommitInterval
 	o.RequestTimeout, o.DrainTimeout, o.StallTimeout = k.RequestTimeout, k.DrainTimeout, k.StallTimeout
 	o.FetchBytesMax, o.FetchWaitMax, o.FetchPause, o.DecompressedBytesMax = int32(k.FetchBytesMax), k.FetchWaitMax, k.FetchPause, int(k.DecompressedBytesMax)
 	o.BatchRecordsMax, o.BatchBytesMax, o.LaneBytesMax = k.BatchRecordsMax, int(k.BatchBytesMax), int(k.LaneBytesMax)
