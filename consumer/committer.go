@@ -107,12 +107,24 @@ func (c *committer) run(ctx context.Context, stop <-chan struct{}) {
 		case <-ctx.Done():
 			return
 		}
-		if c.once(ctx) && c.engine.options.TransactionPause > 0 {
-			pause(ctx, stop, c.engine.options.TransactionPause)
+		if d := c.pause(); c.once(ctx) && d > 0 {
+			pause(ctx, stop, d)
 			c.wake() // more may have come meanwhile
 		}
 	}
 }
+
+// pause returns the time between two transactions. What is written at least once has no markers that the broker writes
+// meanwhile, so the next write need not wait as long.
+func (c *committer) pause() time.Duration {
+	d := c.engine.options.TransactionPause
+	if c.engine.options.Guarantee == AtLeastOnce {
+		d = min(d, atLeastOncePauseMax)
+	}
+	return d
+}
+
+const atLeastOncePauseMax = time.Millisecond
 
 func pause(ctx context.Context, stop <-chan struct{}, d time.Duration) {
 	timer := time.NewTimer(d)

@@ -23,6 +23,7 @@ type Engine struct {
 	metrics     *metrics
 	health      *health
 	watch       *watch
+	fetches     *wire.FetchPool // of the lanes that are not behind
 	rulesHeader wire.Header
 	// resultHeaders are those of most results, with rulesHeader.
 	resultHeaders resultHeaders
@@ -67,6 +68,9 @@ func New(o Options) (*Engine, error) {
 	e.resultHeaders = newResultHeaders(e.rulesHeader)
 	e.identify()
 	e.watch = newWatch(e)
+	e.fetches = o.Client.NewFetchPool(wire.FetchPoolOptions{
+		BytesMax: min(o.FetchBytesMax, pooledBytesMax), WaitMax: o.FetchWaitMax, Pause: o.FetchPause, Committed: true,
+	})
 	e.health.set("group", "not joined yet")
 	return e, nil
 }
@@ -123,8 +127,9 @@ func (e *Engine) Alive() (bool, string) { return e.health.alive() }
 const joinBackoff = 500 * time.Millisecond
 
 // Run works until ctx ends; then it finishes the transaction, flushes, leaves the group and returns nil. Before, it
-// returns only what neither time nor a new membership can mend.
+// returns only what neither time nor a new membership can mend. It is called once.
 func (e *Engine) Run(ctx context.Context) error {
+	defer e.fetches.Close()
 	for {
 		if err := e.prepare(ctx); err != nil {
 			if ctx.Err() != nil {

@@ -94,7 +94,7 @@ type Options struct {
 
 	FetchBytesMax        int32
 	FetchWaitMax         time.Duration
-	FetchPause           time.Duration // from a fetch that brought few records to the lane's next; see fetchFewRecords
+	FetchPause           time.Duration // after a fetch that brought few records, before the next; 0: each lane fetches alone
 	DecompressedBytesMax int
 	BatchRecordsMax      int // events of one lane in one transaction
 	BatchBytesMax        int // of one record batch; at most the topic's max.message.bytes
@@ -116,7 +116,7 @@ func DefaultOptions() Options {
 		TransactionTimeout: 30 * time.Second, TransactionPause: 3 * time.Millisecond,
 		OffsetCommitInterval: 100 * time.Millisecond,
 		RequestTimeout:       10 * time.Second, DrainTimeout: 3 * time.Second, StallTimeout: time.Minute,
-		FetchBytesMax: 512 << 10, FetchWaitMax: 500 * time.Millisecond, FetchPause: 5 * time.Millisecond, DecompressedBytesMax: 64 << 20,
+		FetchBytesMax: 512 << 10, FetchWaitMax: 500 * time.Millisecond, FetchPause: 3 * time.Millisecond, DecompressedBytesMax: 64 << 20,
 		BatchRecordsMax: 8_000, BatchBytesMax: 900 << 10, LaneBytesMax: 8 << 20,
 		FlushInterval: time.Second, DirtyMax: 200_000, CacheMax: 1_000_000, Shards: 1,
 	}

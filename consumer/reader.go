@@ -187,6 +187,7 @@ func (r *reader) run(ctx context.Context, offset int64) error {
 	}
 	defer r.engine.health.clear(subject)
 	delay := backoff.New(50*time.Millisecond, 2*time.Second)
+	by := fetchAlone
 	for {
 		var c *chunk
 		r.stage.at(stageChunk)
@@ -197,7 +198,7 @@ func (r *reader) run(ctx context.Context, offset int64) error {
 		}
 		for {
 			r.stage.at(stageFetch)
-			err := r.fetch(ctx, c, offset)
+			err := r.fetch(ctx, c, offset, by)
 			if err == nil {
 				err = r.sameCount(ctx, c)
 			}
@@ -231,6 +232,7 @@ func (r *reader) run(ctx context.Context, offset int64) error {
 			default:
 				return fmt.Errorf("consumer: read %s/%d at %d: %w", r.source.topic, r.lane, offset, err)
 			}
+			by = fetchAlone // no other lane has a part in it
 			r.engine.metrics.fetchRetries.Inc()
 			if r.engine.health.set(subject, "cannot read: "+err.Error()) {
 				r.engine.log.Warn("fetch failed, trying again", "topic", r.source.topic, "partition", r.lane, "offset", offset, "err", err)
@@ -242,27 +244,47 @@ func (r *reader) run(ctx context.Context, offset int64) error {
 		}
 		delay.Reset()
 		r.engine.health.clear(subject)
+		by = r.next(c, offset)
 		if c.next == offset {
 			r.free <- c
 			continue
 		}
 		offset = c.next
-		few := len(c.records) < fetchFewRecords && offset >= r.fetcher.LastStable // else more is there
 		if err := r.send(ctx, c); err != nil {
 			return err
-		}
-		if d := r.engine.options.FetchPause; few && d > 0 {
-			r.stage.at(stageIdle)
-			pause(ctx, nil, d)
 		}
 	}
 }
 
-// fetchFewRecords is how many records make a fetch worth its cost to the broker. After one that brought fewer, and nothing
-// more is there, FetchPause lets records come together: without it, a producer that sends a batch each millisecond has
-// each lane ask each millisecond, and the broker is busy with requests that bring five records each, which delays them
-// more than the pause. The first record after a silence never waits: its fetch is at the broker.
+// fetchFewRecords is how many records make a fetch worth its cost to the broker.
 const fetchFewRecords = 256
+
+// pooledBytesMax bounds what one of many partitions has in one answer: fetchFewRecords of usual size.
+const pooledBytesMax = 64 << 10
+
+// fetchWay is how a lane fetches.
+type fetchWay int
+
+const (
+	fetchAlone  fetchWay = iota
+	fetchPooled          // in one request with the others
+	fetchPaused          // the same, after FetchPause
+)
+
+// next returns how to fetch after a chunk from offset on. A lane with more to read fetches alone. One that is at the end
+// shares its fetches, and after one that brought few records FetchPause lets records come together: without it, a producer
+// that sends a batch each millisecond has the lanes ask each millisecond, and the broker is busy with requests that bring
+// few records each, which delays them more than the pause. The first record after a silence never waits: its fetch is at
+// the broker.
+func (r *reader) next(c *chunk, offset int64) fetchWay {
+	switch {
+	case r.engine.options.FetchPause == 0 || len(c.records) >= fetchFewRecords || c.next < r.fetcher.LastStable:
+		return fetchAlone
+	case c.next == offset:
+		return fetchPooled
+	}
+	return fetchPaused
+}
 
 // sameCount looks, at most once in inputSeenMax, whether the topic has grown: then events of a user may be in another
 // partition than before. That it is the topic that the layout names goes without saying: it is fetched by its id.
@@ -316,12 +338,12 @@ func unreadable(err error) string {
 	return ""
 }
 
-func (r *reader) fetch(ctx context.Context, c *chunk, offset int64) error {
+func (r *reader) fetch(ctx context.Context, c *chunk, offset int64, by fetchWay) error {
 	c.reset()
 	c.source = r.index
-	ctx, cancel := context.WithTimeout(ctx, r.engine.options.FetchWaitMax+r.engine.options.RequestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, r.engine.options.FetchPause+r.engine.options.FetchWaitMax+r.engine.options.RequestTimeout)
 	defer cancel()
-	next, err := r.fetcher.Fetch(ctx, offset, func(rec *wire.Record) error {
+	take := func(rec *wire.Record) error {
 		if c.full() {
 			return errChunkFull
 		}
@@ -332,7 +354,14 @@ func (r *reader) fetch(ctx context.Context, c *chunk, offset int64) error {
 		c.records = append(c.records, record{offset: rec.Offset, source: int8(r.index)})
 		r.decode(c, &c.records[len(c.records)-1], rec)
 		return nil
-	})
+	}
+	var next int64
+	var err error
+	if by == fetchAlone {
+		next, err = r.fetcher.Fetch(ctx, offset, take)
+	} else {
+		next, err = r.fetcher.FetchPooled(ctx, r.engine.fetches, by == fetchPaused, offset, take)
+	}
 	r.usual = max(r.usual, len(c.records))
 	c.next = next
 	if errors.Is(err, errChunkFull) {

@@ -55,8 +55,10 @@ func TestFetchPause(t *testing.T) {
 			var fetches atomic.Int64
 			cluster.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
 				cluster.KeepControl()
-				if f := req.(*kmsg.FetchRequest); len(f.Topics) == 1 && f.Topics[0].TopicID == input {
-					fetches.Add(1)
+				for _, topic := range req.(*kmsg.FetchRequest).Topics {
+					if topic.TopicID == input {
+						fetches.Add(1)
+					}
 				}
 				return nil, nil, false
 			})

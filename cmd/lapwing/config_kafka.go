@@ -93,7 +93,7 @@ func newKafkaConfig() KafkaConfig {
 		StallTimeout:         time.Minute,
 		FetchBytesMax:        512 << 10,
 		FetchWaitMax:         500 * time.Millisecond,
-		FetchPause:           5 * time.Millisecond,
+		FetchPause:           3 * time.Millisecond,
 		BatchRecordsMax:      8_000,
 		BatchBytesMax:        900 << 10, // Brokers take batches of 1 MiB by default.
 		LaneBytesMax:         8 << 20,

@@ -90,12 +90,18 @@ func (c *Client) NewFetcher(topic string, partition int32, o FetchOptions) *Fetc
 // Other errors are a *PartitionError, next being the first offset not handed
 // over. Fetch does not try again by itself.
 func (f *Fetcher) Fetch(ctx context.Context, offset int64, fn func(*Record) error) (next int64, err error) {
+	return f.fetchBy(ctx, offset, f.fetch, fn)
+}
+
+// fetchBy is Fetch by whatever gets the record batches of one answer.
+func (f *Fetcher) fetchBy(ctx context.Context, offset int64,
+	get func(ctx context.Context, broker int32, offset int64) ([]byte, error), fn func(*Record) error) (next int64, err error) {
 	var records []byte
 	if err := f.identify(ctx); err != nil {
 		return offset, f.wrap(offset, err)
 	}
 	err = f.client.askLeader(ctx, f.topic, f.partition, func(ctx context.Context, broker int32) error {
-		records, err = f.fetch(ctx, broker, offset)
+		records, err = get(ctx, broker, offset)
 		return err
 	})
 	if err != nil {
@@ -150,73 +156,137 @@ func (f *Fetcher) fetch(ctx context.Context, broker int32, offset int64) ([]byte
 const fetchVersion = 13
 
 func (f *Fetcher) encode(offset int64) *rawExchange {
-	x := f.client.request(f.request, protocol.Fetch, fetchVersion, true)
+	return f.client.fetchRequest(f.request, f.options, []fetchAsk{{id: f.id, partition: f.partition, offset: offset}})
+}
+
+// fetchAsk asks for records of one partition.
+type fetchAsk struct {
+	id        [16]byte // Of the topic.
+	partition int32
+	offset    int64
+}
+
+// fetchRequest encodes a Fetch of the asks, which have those of one topic beside
+// each other. BytesMax counts for each.
+func (c *Client) fetchRequest(buf []byte, o FetchOptions, asks []fetchAsk) *rawExchange {
+	x := c.request(buf, protocol.Fetch, fetchVersion, true)
 	b := appendInt32(x.frame, -1) // No replica.
-	b = appendInt32(b, int32(f.options.WaitMax.Milliseconds()))
-	b = appendInt32(b, f.options.BytesMin)
-	// The limit is the one of the only partition. kfake forgets the aborted
+	b = appendInt32(b, int32(o.WaitMax.Milliseconds()))
+	b = appendInt32(b, o.BytesMin)
+	// The limits are those of the partitions. kfake forgets the aborted
 	// transactions where it cuts at the limit of the request.
 	b = appendInt32(b, math.MaxInt32)
-	if f.options.Committed {
+	if o.Committed {
 		b = append(b, 1)
 	} else {
 		b = append(b, 0)
 	}
 	b = appendInt32(b, 0)  // No session.
 	b = appendInt32(b, -1) // Nor the wish for one.
-	b = appendCompactCount(b, 1)
-	b = append(b, f.id[:]...)
-	b = appendCompactCount(b, 1)
-	b = appendInt32(b, f.partition)
-	b = appendInt32(b, -1) // Leader epoch unknown.
-	b = appendInt64(b, offset)
-	b = appendInt32(b, -1) // Last epoch fetched, and
-	b = appendInt64(b, -1) // log start: for followers.
-	b = appendInt32(b, f.options.BytesMax)
-	b = append(b, 0, 0)            // No tagged fields of the partition, of the topic.
+	topics := 0
+	for i := range asks {
+		if i == 0 || asks[i].id != asks[i-1].id {
+			topics++
+		}
+	}
+	b = appendCompactCount(b, topics)
+	for len(asks) > 0 {
+		n := 1
+		for n < len(asks) && asks[n].id == asks[0].id {
+			n++
+		}
+		b = append(b, asks[0].id[:]...)
+		b = appendCompactCount(b, n)
+		for _, a := range asks[:n] {
+			b = appendInt32(b, a.partition)
+			b = appendInt32(b, -1) // Leader epoch unknown.
+			b = appendInt64(b, a.offset)
+			b = appendInt32(b, -1) // Last epoch fetched, and
+			b = appendInt64(b, -1) // log start: for followers.
+			b = appendInt32(b, o.BytesMax)
+			b = append(b, 0) // No tagged fields.
+		}
+		b = append(b, 0) // Nor of the topic.
+		asks = asks[n:]
+	}
 	b = appendCompactCount(b, 0)   // Forgotten topics of a session.
 	b = appendCompactString(b, "") // Rack.
 	x.frame = append(b, 0)         // No tagged fields.
 	return x
 }
 
-// decode reads a Fetch answer of version 13 about one partition, sets the
-// marks and the aborted transactions, and returns the record batches.
-func (f *Fetcher) decode(body []byte) ([]byte, error) {
+// partitionAnswer is what a Fetch answer says of one partition.
+type partitionAnswer struct {
+	code                   int16
+	high, stable, logStart int64
+	aborted                []abortedTransaction
+	records                []byte // Record batches; they alias the answer.
+}
+
+// decodeFetch reads a Fetch answer of version 13. For each partition it asks find
+// where what it says of it goes; nil: it was not asked for.
+func decodeFetch(body []byte, find func(id []byte, partition int32) *partitionAnswer) error {
 	d := decoder{rest: body}
 	d.tags()
 	d.int32() // Throttle time.
 	if code := d.int16(); code != 0 && !d.bad {
-		return nil, kafka.Error(code)
+		return kafka.Error(code)
 	}
 	d.int32() // Session.
-	topics := d.compactCount(16)
-	id := d.take(16)
-	partitions := d.compactCount(34)
-	partition := d.int32()
-	if err := d.err("fetch"); err != nil {
-		return nil, err
-	}
-	if topics != 1 || partitions != 1 || string(id) != string(f.id[:]) || partition != f.partition {
-		return nil, fmt.Errorf("%w: fetch answer is about partition %d of topic id %x", ErrMalformed, partition, id)
-	}
-	code := d.int16()
-	f.HighWatermark, f.LastStable, f.LogStart = d.int64(), d.int64(), d.int64()
-	f.reader.aborted = f.reader.aborted[:0]
-	for n := d.compactCount(17); n > 0; n-- {
-		f.reader.aborted = append(f.reader.aborted, abortedTransaction{d.int64(), d.int64()})
+	for topics := d.compactCount(18); topics > 0 && !d.bad; topics-- {
+		id := d.take(16)
+		for n := d.compactCount(34); n > 0 && !d.bad; n-- {
+			partition := d.int32()
+			if d.bad {
+				break
+			}
+			a := find(id, partition)
+			if a == nil {
+				return fmt.Errorf("%w: fetch answer is about partition %d of topic id %x", ErrMalformed, partition, id)
+			}
+			a.code = d.int16()
+			a.high, a.stable, a.logStart = d.int64(), d.int64(), d.int64()
+			a.aborted = a.aborted[:0]
+			for n := d.compactCount(17); n > 0; n-- {
+				a.aborted = append(a.aborted, abortedTransaction{d.int64(), d.int64()})
+				d.tags()
+			}
+			d.int32() // Preferred read replica.
+			a.records = d.compactString()
+			d.tags()
+		}
 		d.tags()
 	}
-	d.int32() // Preferred read replica.
-	if err := d.err("fetch"); err != nil {
+	d.tags()
+	return d.err("fetch")
+}
+
+// decode reads a Fetch answer about the one partition, and returns its record
+// batches.
+func (f *Fetcher) decode(body []byte) ([]byte, error) {
+	found := 0
+	a := partitionAnswer{aborted: f.reader.aborted}
+	err := decodeFetch(body, func(id []byte, partition int32) *partitionAnswer {
+		if found++; found > 1 || string(id) != string(f.id[:]) || partition != f.partition {
+			return nil
+		}
+		return &a
+	})
+	if err != nil {
 		return nil, err
 	}
-	if code != 0 {
-		return nil, kafka.Error(code)
+	if found == 0 {
+		return nil, fmt.Errorf("%w: fetch answer is about no partition", ErrMalformed)
 	}
-	records := d.compactString()
-	d.tags() // Of the partition,
-	d.tags() // of the topic,
-	d.tags() // of the answer.
-	return records, d.err("fetch")
+	return f.take(&a)
+}
+
+// take sets the marks and the aborted transactions, and returns the record batches.
+func (f *Fetcher) take(a *partitionAnswer) ([]byte, error) {
+	f.HighWatermark, f.LastStable, f.LogStart = a.high, a.stable, a.logStart
+	f.reader.aborted = a.aborted
+	if a.code != 0 {
+		return nil, kafka.Error(a.code)
+	}
+	return a.records, nil
 }
