@@ -396,7 +396,11 @@ func TestStallInFetch(t *testing.T) {
 	t.Cleanup(cluster.Close)
 	b := newBench(t, cluster.ListenAddrs()[0], 2)
 	log := newLogbook("", false)
-	e, stop := b.engine(state.NewMemory(), func(o *Options) { quick(o); o.Logger = slog.New(log) })
+	e, stop := b.engine(state.NewMemory(), func(o *Options) {
+		quick(o)
+		o.Logger = slog.New(log)
+		o.FetchPause = 0 // each lane fetches alone: the broker below can tell them apart
+	})
 	waitReady(t, e)
 	input := e.sources[0].id
 	var mu sync.Mutex
