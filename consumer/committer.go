@@ -165,6 +165,7 @@ func (c *committer) once(ctx context.Context) bool {
 			loads = append(loads, load{t, p})
 		}
 	}
+	lanes := len(c.tenures)
 	if len(loads) > 0 {
 		c.busy = make(chan struct{})
 	}
@@ -173,6 +174,7 @@ func (c *committer) once(ctx context.Context) bool {
 		return false
 	}
 	defer c.idle()
+	lend(loads, lanes, c.engine.options.BatchRecordsMax)
 
 	stage := &c.engine.watch.committer
 	defer stage.at(stageIdle)
@@ -184,6 +186,27 @@ func (c *committer) once(ctx context.Context) bool {
 	}
 	c.engine.metrics.transactionSeconds.Observe(time.Since(start).Seconds())
 	return true
+}
+
+// lend allows the lanes that have filled their parcels up to twice as much the next time, as long as all together hold less
+// than half of what they may: a lane with a hot user would else commit as often as it is full, though the process has
+// memory for all lanes.
+func lend(loads []load, lanes, recordsMax int) {
+	rest, full := lanes*recordsMax/2, 0
+	for _, l := range loads {
+		n := l.parcel.records()
+		rest -= n
+		if n >= recordsMax {
+			full++
+		}
+	}
+	for _, l := range loads {
+		most := recordsMax
+		if l.parcel.records() >= recordsMax {
+			most += max(0, min(recordsMax, rest/full))
+		}
+		l.tenure.allow(most)
+	}
 }
 
 // commit writes what the loads have, with their offsets: as one transaction, or, at least once, the offsets later.

@@ -496,7 +496,7 @@ func (t *tenure) waitRoom(ctx context.Context, r *record) bool {
 			need = r.deadSize()
 		}
 		size := t.open.bytes()
-		if size == 0 || t.open.records() < o.BatchRecordsMax && size+need <= o.LaneBytesMax && t.open.further < furtherMax && len(t.open.segments) < segmentsMax {
+		if size == 0 || t.open.records() < t.openMax && size+need <= o.LaneBytesMax && t.open.further < furtherMax && len(t.open.segments) < segmentsMax {
 			return true
 		}
 		t.wake()

@@ -96,7 +96,7 @@ type Options struct {
 	FetchWaitMax         time.Duration
 	FetchPause           time.Duration // after a fetch that brought few records, before the next; 0: each lane fetches alone
 	DecompressedBytesMax int
-	BatchRecordsMax      int // events of one lane in one transaction
+	BatchRecordsMax      int // events of one lane in one transaction; twice as many where other lanes have few
 	BatchBytesMax        int // of one record batch; at most the topic's max.message.bytes
 	LaneBytesMax         int // of all record batches of one lane in one transaction; a single record may be more
 

@@ -71,3 +71,36 @@ func TestParcelSplits(t *testing.T) {
 		t.Fatalf("records by batch: %v, want %v; %d follow another, want 4", counts, want, p.further)
 	}
 }
+
+// TestLend fills parcels of lanes that may have 10 records each: what all together leave of half is lent to those that are
+// full.
+func TestLend(t *testing.T) {
+	for _, test := range []struct {
+		taken []int // records, by lane; -1: nothing taken
+		want  []int
+	}{
+		{[]int{9, 9, 0, 0}, []int{10, 10, 10, 10}},                   // none is full
+		{[]int{10, 10, 10, 10}, []int{10, 10, 10, 10}},               // more than half
+		{[]int{10, 0, 0, 0, 0, 0}, []int{20, 10, 10, 10, 10, 10}},    // at most twice as many
+		{[]int{20, 4, -1, 0, -1, -1}, []int{16, 10, 10, 10, 10, 10}}, // 6 of 30 are left, and still lent
+		{[]int{10, 10, 3, 0, 0, 0}, []int{13, 13, 10, 10, 10, 10}},   // 7 for two
+		{[]int{10}, []int{10}},                                       // nobody to lend from
+	} {
+		var loads []load
+		var all []*tenure
+		for _, n := range test.taken {
+			tn := idleTenure(t, idleEngine(t, 1), 0)
+			tn.openMax = 10
+			all = append(all, tn)
+			if n >= 0 {
+				loads = append(loads, load{tn, &parcel{counts: parcelCounts{events: n}}})
+			}
+		}
+		lend(loads, len(all), 10)
+		for i, tn := range all {
+			if tn.openMax != test.want[i] {
+				t.Errorf("taken %d: lane %d may have %d, want %d", test.taken, i, tn.openMax, test.want[i])
+			}
+		}
+	}
+}

@@ -63,6 +63,7 @@ type tenure struct {
 	mu        sync.Mutex
 	room      sync.Cond // open was taken, or the tenure ends
 	open      *parcel
+	openMax   int     // records
 	taken     *parcel // in the current transaction
 	spare     []*parcel
 	published reach // at least once: what is written, its offsets perhaps not yet committed
@@ -103,7 +104,7 @@ func newTenure(e *Engine, c claimedLane, wake func(), p lanePlan, base state.Che
 		cache: newCache(e.options.Rules, p.replayFrom), position: p.replayFrom,
 		encoder: contract.NewResultEncoder(e.options.Rules.Types(), e.options.Detail), snapshot: new(state.Snapshot),
 		flushes: make(chan int64, 1), acks: make(chan int64, 1),
-		open: newParcel(), waiting: -1, cancel: func(error) {},
+		open: newParcel(), openMax: e.options.BatchRecordsMax, waiting: -1, cancel: func(error) {},
 	}
 	t.room.L = &t.mu
 	t.progress.readers = make([]stageMark, len(p.sources))
@@ -193,6 +194,16 @@ func (t *tenure) take() *parcel {
 	t.open.quiet = p.quiet
 	t.room.Broadcast()
 	return p
+}
+
+// allow sets how many records the open parcel may have.
+func (t *tenure) allow(records int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if records > t.openMax {
+		t.room.Broadcast()
+	}
+	t.openMax = records
 }
 
 // settle notes that the taken parcel is written and its offsets are committed.
