@@ -188,26 +188,31 @@ func (c *committer) once(ctx context.Context) bool {
 	return true
 }
 
-// lend allows the lanes that have filled their parcels up to twice as much the next time, as long as all together hold less
-// than half of what they may: a lane with a hot user would else commit as often as it is full, though the process has
-// memory for all lanes.
+// lend allows the lanes that have filled several parcels in a row up to twice as much the next time, as long as all
+// together hold less than half of what they may: a lane with a hot user would else commit as often as it is full, though
+// the process has memory for all lanes. Lanes that catch up at a start are full for a moment only.
 func lend(loads []load, lanes, recordsMax int) {
 	rest, full := lanes*recordsMax/2, 0
 	for _, l := range loads {
 		n := l.parcel.records()
 		rest -= n
-		if n >= recordsMax {
+		if n < recordsMax {
+			l.tenure.filled = 0
+		} else if l.tenure.filled++; l.tenure.filled >= lendAfter {
 			full++
 		}
 	}
 	for _, l := range loads {
 		most := recordsMax
-		if l.parcel.records() >= recordsMax {
+		if l.tenure.filled >= lendAfter {
 			most += max(0, min(recordsMax, rest/full))
 		}
 		l.tenure.allow(most)
 	}
 }
+
+// lendAfter is how many parcels in a row a lane has to fill.
+const lendAfter = 4
 
 // commit writes what the loads have, with their offsets: as one transaction, or, at least once, the offsets later.
 func (c *committer) commit(ctx context.Context, loads []load) error {

@@ -96,6 +96,14 @@ func TestLend(t *testing.T) {
 				loads = append(loads, load{tn, &parcel{counts: parcelCounts{events: n}}})
 			}
 		}
+		for range lendAfter - 1 {
+			lend(loads, len(all), 10)
+		}
+		for i, tn := range all {
+			if tn.openMax != 10 {
+				t.Errorf("taken %d: lane %d may have %d after %d transactions", test.taken, i, tn.openMax, lendAfter-1)
+			}
+		}
 		lend(loads, len(all), 10)
 		for i, tn := range all {
 			if tn.openMax != test.want[i] {

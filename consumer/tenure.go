@@ -57,6 +57,8 @@ type tenure struct {
 	outstanding bool
 	snapshotAt  time.Time
 
+	filled int // the committer's: the parcels in a row that were full
+
 	flushes chan int64 // the checkpoint of the snapshot to send; at most one is outstanding
 	acks    chan int64
 
