@@ -68,20 +68,27 @@ func (c *committer) committedOffset(lane int32) (int64, bool) {
 
 // barrier waits until no transaction is under way or in doubt. A lane's start reads C after it: otherwise this could
 // happen: the former tenure's parcel is taken; the lane starts again and reads C, which is stable, since the offsets
-// are not in the transaction yet; the transaction commits; the lane judges the same events again.
+// are not in the transaction yet; the transaction commits; the lane judges the same events again. At least once the same
+// goes for the former tenure's offsets: they must not arrive after those that the start itself commits.
 func (c *committer) barrier(ctx context.Context) error {
 	c.mu.Lock()
 	busy := c.busy
 	c.mu.Unlock()
-	if busy == nil {
-		return nil
+	if busy != nil {
+		select {
+		case <-busy:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
-	select {
-	case <-busy:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+	if c.engine.options.Guarantee == ExactlyOnce {
+		return nil // offsets travel in transactions only
 	}
+	release, err := c.offsets.hold(ctx)
+	if err == nil {
+		release()
+	}
+	return err
 }
 
 // run commits until stop is closed and nothing is left. The producer id is taken first: it ends whatever transaction

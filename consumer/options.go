@@ -85,7 +85,7 @@ type Options struct {
 	RebalanceTimeout   time.Duration // how long the group waits for a member to finish a transaction
 	HeartbeatInterval  time.Duration
 	TransactionTimeout time.Duration // the broker aborts a transaction that is open for longer
-	TransactionPause   time.Duration // between two transactions: lowers load and, past a point, latency too
+	TransactionPause   time.Duration // between two transactions: lowers load and, past a point, latency too; 1ms at most between writes at least once
 	RequestTimeout     time.Duration // of every single call
 	// OffsetCommitInterval is the time between two offset commits at least once: a crash repeats what was published since.
 	OffsetCommitInterval time.Duration
@@ -147,7 +147,8 @@ func (o *Options) validate() error {
 		"HeartbeatInterval %v must be at most a third of SessionTimeout %v", o.HeartbeatInterval, o.SessionTimeout)
 	require(o.TransactionTimeout >= time.Second, "TransactionTimeout %v is below 1s", o.TransactionTimeout)
 	require(o.TransactionPause >= 0 && o.TransactionPause <= time.Second, "TransactionPause %v is not within 0..1s", o.TransactionPause)
-	require(o.OffsetCommitInterval > 0 && o.OffsetCommitInterval <= time.Minute, "OffsetCommitInterval %v is not above 0 and at most 1m", o.OffsetCommitInterval)
+	require(o.OffsetCommitInterval > 0 && o.OffsetCommitInterval <= 10*time.Second, "OffsetCommitInterval %v is not above 0 and at most 10s", o.OffsetCommitInterval)
+	require(o.StallTimeout == 0 || o.StallTimeout > 2*o.OffsetCommitInterval, "StallTimeout %v must be 0 or above twice OffsetCommitInterval %v", o.StallTimeout, o.OffsetCommitInterval)
 	require(o.RequestTimeout > 0, "RequestTimeout %v is not above 0", o.RequestTimeout)
 	// No heartbeats are sent while lanes are handed over.
 	require(o.DrainTimeout > 0 && o.DrainTimeout < min(o.SessionTimeout, o.RebalanceTimeout),

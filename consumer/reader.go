@@ -212,6 +212,10 @@ func (r *reader) run(ctx context.Context, offset int64) error {
 				return r.grown(ctx)
 			}
 			if remedy := unreadable(err); remedy != "" {
+				if c.next == offset && by != fetchAlone {
+					by = fetchAlone // what is wrong may be another lane's
+					continue
+				}
 				if c.next == offset {
 					return r.finish(ctx, c, offset, &stopError{cause: causeUnreadable, what: err.Error(), remedy: remedy})
 				}

@@ -108,3 +108,41 @@ func TestFetchPauseNotBehind(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestPooledAnswerMalformed answers one request of several lanes with nonsense: each asks again for itself, and none takes
+// its log for damaged.
+func TestPooledAnswerMalformed(t *testing.T) {
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	b := newBench(t, cluster.ListenAddrs()[0], 2)
+	e, stop := b.engine(state.NewMemory(), nil)
+	waitReady(t, e)
+	spoilt := make(chan struct{})
+	cluster.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		asked, partitions := req.(*kmsg.FetchRequest), 0
+		for _, topic := range asked.Topics {
+			partitions += len(topic.Partitions)
+		}
+		if partitions < 2 {
+			return nil, nil, false // still asked
+		}
+		close(spoilt)
+		answer := kmsg.NewPtrFetchResponse()
+		answer.SetVersion(asked.Version)
+		return answer, nil, true // the last
+	})
+	select {
+	case <-spoilt:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the lanes do not share a request")
+	}
+	b.send(withdrawIn(0, 2), withdrawIn(1, 2))
+	b.read(b.output, 2)
+	waitReady(t, e)
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -42,7 +42,7 @@ type KafkaConfig struct {
 	TransactionTimeout time.Duration `yaml:"transaction_timeout" min:"1s" max:"15m"`
 	TransactionPause   time.Duration `yaml:"transaction_pause" min:"0s" max:"100ms"`
 	// OffsetCommitInterval counts for at_least_once: exactly_once commits offsets in its transactions.
-	OffsetCommitInterval time.Duration `yaml:"offset_commit_interval" min:"1ms" max:"1m"`
+	OffsetCommitInterval time.Duration `yaml:"offset_commit_interval" min:"1ms" max:"10s"`
 	DrainTimeout         time.Duration `yaml:"drain_timeout" min:"100ms" max:"10m"`
 	RequestTimeout       time.Duration `yaml:"request_timeout" min:"100ms" max:"5m"`
 	DialTimeout          time.Duration `yaml:"dial_timeout" min:"10ms" max:"5m"`
@@ -164,6 +164,11 @@ func (l *loader) checkKafkaTimes(k *KafkaConfig) {
 		l.relation(fmt.Sprintf("%s must be 0s (never) or at least kafka.transaction_timeout and twice kafka.request_timeout, %s together, or a commit that waits for Kafka is taken for a stall",
 			shortDuration(k.StallTimeout), shortDuration(least)),
 			"kafka.stall_timeout", "kafka.transaction_timeout", "kafka.request_timeout")
+	}
+	if k.StallTimeout > 0 && k.StallTimeout <= 2*k.OffsetCommitInterval {
+		l.relation(fmt.Sprintf("%s must be 0s (never) or above twice kafka.offset_commit_interval, %s, or a lane that waits for the next commit is taken for a stall",
+			shortDuration(k.StallTimeout), shortDuration(k.OffsetCommitInterval)),
+			"kafka.stall_timeout", "kafka.offset_commit_interval")
 	}
 	if k.FetchWaitMax >= k.RequestTimeout {
 		l.relation(fmt.Sprintf("%s must be below kafka.request_timeout, %s",

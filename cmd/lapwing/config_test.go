@@ -244,3 +244,20 @@ func FuzzReadYAML(f *testing.F) {
 		}
 	})
 }
+
+// TestOffsetCommitIntervalIsNoStall refuses a stall timeout within which C need not move.
+func TestOffsetCommitIntervalIsNoStall(t *testing.T) {
+	load := func(stall string) error {
+		_, err := LoadConfig(writeFile(t, t.TempDir(), "lapwing.yaml",
+			"kafka:\n  transaction_timeout: 1s\n  request_timeout: 1s\n  offset_commit_interval: 2s\n  stall_timeout: "+stall+"\n"), nil)
+		return err
+	}
+	if err := load("4s"); err == nil || !strings.Contains(err.Error(), "4s must be 0s (never) or above twice kafka.offset_commit_interval, 2s") {
+		t.Errorf("stall_timeout 4s: %v", err)
+	}
+	for _, ok := range []string{"4001ms", "0s"} {
+		if err := load(ok); err != nil {
+			t.Errorf("stall_timeout %s: %v", ok, err)
+		}
+	}
+}

@@ -21,6 +21,7 @@ import (
 type FetchPool struct {
 	client  *Client
 	options FetchPoolOptions
+	asksMax int // In one request: its answer must not be larger than the client takes.
 	ctx     context.Context
 	cancel  context.CancelFunc
 	rounds  sync.WaitGroup
@@ -68,6 +69,7 @@ func (c *Client) NewFetchPool(o FetchPoolOptions) *FetchPool {
 	d := FetchOptions{BytesMax: o.BytesMax, WaitMax: o.WaitMax}.withDefaults()
 	o.BytesMax, o.WaitMax = d.BytesMax, d.WaitMax
 	p := &FetchPool{client: c, options: o, gathering: make(map[int32]*fetchRound)}
+	p.asksMax = max(c.options.ResponseBytesMax/2/int(o.BytesMax), 1)
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	return p
 }
@@ -107,7 +109,7 @@ func (f *Fetcher) FetchPooled(ctx context.Context, p *FetchPool, paused bool, of
 }
 
 // join adds the ask to the broker's next request, which then goes after pause at the
-// earliest; false: that one has the partition already.
+// earliest; false: that one has the partition already, or is full.
 func (p *FetchPool) join(broker int32, a *pooledAsk, pause time.Duration) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -118,7 +120,7 @@ func (p *FetchPool) join(broker int32, a *pooledAsk, pause time.Duration) bool {
 		p.gathering[broker] = r
 		p.rounds.Go(func() { p.run(broker, r) })
 	}
-	if slices.ContainsFunc(r.asks, func(o *pooledAsk) bool { return o.id == a.id && o.partition == a.partition }) {
+	if len(r.asks) >= p.asksMax || slices.ContainsFunc(r.asks, func(o *pooledAsk) bool { return o.id == a.id && o.partition == a.partition }) {
 		return false
 	}
 	if at := now.Add(pause); at.After(r.at) {

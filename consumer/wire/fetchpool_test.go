@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -167,6 +168,24 @@ func TestFetchPoolRequests(t *testing.T) {
 	}
 	if !reflect.DeepEqual(requests, []int{1, 1}) {
 		t.Errorf("two readers of one partition sent requests of %d partitions, want two of 1", requests)
+	}
+
+	// As many as fit into an answer.
+	requests = nil
+	small := b.client(t, func(o *Options) { o.ResponseBytesMax = 6 << 20 })
+	few := small.NewFetchPool(FetchPoolOptions{BytesMax: 1 << 20, WaitMax: 10 * time.Millisecond, Pause: pause})
+	defer few.Close()
+	for i := range fetchers {
+		fetchers[i] = small.NewFetcher(topic, int32(i), FetchOptions{WaitMax: 10 * time.Millisecond})
+	}
+	for _, g := range fetchTogether(ctx, few, fetchers, true, offsets) {
+		if g.err != nil {
+			t.Fatal(g.err)
+		}
+	}
+	slices.Sort(requests)
+	if !reflect.DeepEqual(requests, []int{1, 1, 1, 1, 1, 3}) {
+		t.Errorf("eight readers sent requests of %d partitions, want one of 3, the others alone", requests)
 	}
 }
 
