@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -141,7 +142,9 @@ func TestPooledAnswerMalformed(t *testing.T) {
 	}
 	b.send(withdrawIn(0, 2), withdrawIn(1, 2))
 	b.read(b.output, 2)
-	waitReady(t, e)
+	if n := testutil.ToFloat64(e.metrics.laneStarts.WithLabelValues("failed")); n != 0 {
+		t.Errorf("lanes started %g times again", n)
+	}
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
