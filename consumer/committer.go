@@ -159,10 +159,6 @@ type load struct {
 	parcel *parcel
 }
 
-func (l load) reach() reach {
-	return reach{to: l.parcel.to, ends: l.parcel.ends, quiet: l.parcel.quiet}
-}
-
 // once runs one transaction and reports whether it committed anything.
 func (c *committer) once(ctx context.Context) bool {
 	c.mu.Lock()
@@ -240,7 +236,7 @@ func (c *committer) commit(ctx context.Context, loads []load) error {
 	defer release()
 	var moves offsetMoves
 	for _, l := range loads {
-		moves.add(l.tenure, l.reach())
+		moves.add(l.tenure, l.parcel.reach())
 	}
 	if err := c.producer.Commit(ctx, &wire.Transaction{Batches: batches, Member: c.member, Offsets: moves.topics}); err != nil {
 		return err

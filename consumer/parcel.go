@@ -1,6 +1,8 @@
 package consumer
 
 import (
+	"slices"
+
 	"github.com/lapwing/lapwing/consumer/contract"
 	"github.com/lapwing/lapwing/consumer/wire"
 	"github.com/lapwing/lapwing/rules"
@@ -67,6 +69,9 @@ func (p *parcel) move(source int, to int64) {
 	}
 	p.segments = append(p.segments, segment{source, to})
 }
+
+// reach returns how far the lane has come with the parcel. It outlives the parcel.
+func (p *parcel) reach() reach { return reach{to: p.to, ends: slices.Clone(p.ends), quiet: p.quiet} }
 
 func (p *parcel) empty() bool { return p.to == p.from && !p.moved }
 

@@ -225,9 +225,8 @@ func (t *tenure) settlePublished() {
 
 // recycle takes back the parcel that is written. The caller holds mu.
 func (t *tenure) recycle() {
-	p := t.taken
-	t.published = reach{to: p.to, ends: slices.Clone(p.ends), quiet: p.quiet}
-	t.spare = append(t.spare, p)
+	t.published = t.taken.reach()
+	t.spare = append(t.spare, t.taken)
 	t.taken = nil
 }
 
