@@ -48,6 +48,7 @@ func TestInspect(t *testing.T) {
 		{"partitioner", inspect(text, func(o *Options) { o.Partitioner = contract.CRC32 }, a), ChangeGoesOn},
 		{"inputs", inspect(text, nil, a, b), ChangeSettled},
 		{"settings", inspect(text, func(o *Options) { o.Decoder.TimeMillis = true }, a), ChangeSettled},
+		{"one more setting", inspect(text, func(o *Options) { o.Decoder.StripFrame = true }, a), ChangeSettled},
 		{"the topic's id", inspect(text, nil, again), ChangeAnew},
 	} {
 		if got := c.now.Change(); got != c.want {

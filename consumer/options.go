@@ -178,6 +178,10 @@ const InputsMax = 32
 // settingsText is what, beside topics, partitions and partitioner, the meaning of a stored state depends on (design: layout).
 func (o *Options) settingsText() string {
 	d := o.Decoder
-	return fmt.Sprintf("shards=%d types=%s millis=%t record=%t numeric=%t future=%s bytes=%d",
+	text := fmt.Sprintf("shards=%d types=%s millis=%t record=%t numeric=%t future=%s bytes=%d",
 		o.Shards, strings.Join(d.Types.Names(), ","), d.TimeMillis, d.TimeFromRecord, d.AcceptNumericAmount, d.MaxFuture, d.BytesMax)
+	if d.StripFrame { // only then: layouts from before there was this option stay as they are
+		text += " strip_frame=true"
+	}
+	return text
 }

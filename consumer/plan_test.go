@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/lapwing/lapwing/consumer/contract"
+	"github.com/lapwing/lapwing/rules"
 	"github.com/lapwing/lapwing/state"
 )
 
@@ -182,6 +183,21 @@ func TestIncarnation(t *testing.T) {
 	}
 	if len(seen) != 1000 {
 		t.Errorf("%d incarnations of 1000 claims", len(seen))
+	}
+}
+
+// TestSettingsText pins the text whose hash stands in fence records and commits: a new option may add to it only where it is
+// used, else every running group would have another layout after an upgrade.
+func TestSettingsText(t *testing.T) {
+	o := DefaultOptions()
+	o.Decoder = contract.DecoderOptions{Types: rules.DefaultTypes(), BytesMax: 64 << 10}
+	const want = "shards=1 types=deposit,withdraw millis=false record=false numeric=false future=0s bytes=65536"
+	if got := o.settingsText(); got != want || shortHash(got) != "1e15577f" {
+		t.Errorf("%q with hash %s, want %q", got, shortHash(got), want)
+	}
+	o.Decoder.StripFrame = true
+	if got := o.settingsText(); got != want+" strip_frame=true" {
+		t.Errorf("stripped: %q", got)
 	}
 }
 

@@ -15,6 +15,8 @@ type EventsConfig struct {
 	// TimeFrom takes the time from the event's member or from the Kafka record's timestamp.
 	TimeFrom            string `yaml:"time_from" allow:"event|record"`
 	AcceptNumericAmount bool   `yaml:"accept_numeric_amount"`
+	// StripFrame judges what follows a schema registry's frame.
+	StripFrame bool `yaml:"strip_frame"`
 	// MaxFuture is how far an event may be ahead of its record's timestamp; 0: no limit.
 	MaxFuture time.Duration `yaml:"max_future" min:"0s" max:"87600h"`
 	BytesMax  Bytes         `yaml:"bytes_max" min:"64" max:"100MiB"`

@@ -59,6 +59,7 @@ func (c *Config) DecoderOptions() (contract.DecoderOptions, error) {
 		TimeMillis:          c.Events.TimeUnit == "ms",
 		TimeFromRecord:      c.Events.TimeFrom == "record",
 		AcceptNumericAmount: c.Events.AcceptNumericAmount,
+		StripFrame:          c.Events.StripFrame,
 		MaxFuture:           c.Events.MaxFuture,
 		BytesMax:            int(c.Events.BytesMax),
 	}, nil

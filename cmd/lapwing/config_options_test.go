@@ -36,7 +36,7 @@ func loadText(t *testing.T, text string) *Config {
 }
 
 func TestDecoderOptions(t *testing.T) {
-	c := loadText(t, `events: {types: [a, b], time_unit: ms, time_from: record, accept_numeric_amount: true, max_future: 5m, bytes_max: 2KiB}`)
+	c := loadText(t, `events: {types: [a, b], time_unit: ms, time_from: record, accept_numeric_amount: true, strip_frame: true, max_future: 5m, bytes_max: 2KiB}`)
 	got, err := c.DecoderOptions()
 	if err != nil {
 		t.Fatal(err)
@@ -45,11 +45,11 @@ func TestDecoderOptions(t *testing.T) {
 		t.Errorf("types %s, want a b", names)
 	}
 	got.Types = nil
-	want := contract.DecoderOptions{TimeMillis: true, TimeFromRecord: true, AcceptNumericAmount: true, MaxFuture: 5 * time.Minute, BytesMax: 2048}
+	want := contract.DecoderOptions{TimeMillis: true, TimeFromRecord: true, AcceptNumericAmount: true, StripFrame: true, MaxFuture: 5 * time.Minute, BytesMax: 2048}
 	if got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	if got, err = NewConfig().DecoderOptions(); err != nil || got.TimeMillis || got.TimeFromRecord || got.AcceptNumericAmount || got.MaxFuture != 0 {
+	if got, err = NewConfig().DecoderOptions(); err != nil || got.TimeMillis || got.TimeFromRecord || got.AcceptNumericAmount || got.StripFrame || got.MaxFuture != 0 {
 		t.Errorf("defaults are %+v, error %v", got, err)
 	}
 }

@@ -213,17 +213,18 @@ func TestEvalFollowsTheConfiguration(t *testing.T) {
 	dir := t.TempDir()
 	writeFile(t, dir, "rules.yaml", "rules:\n  - {code: 7, kind: amount, types: [payout], at_least: 10}\n")
 	config := writeFile(t, dir, "lapwing.yaml", `
-events: {types: [payin, payout], time_unit: ms, accept_numeric_amount: true, bytes_max: 80, max_future: 1s}
+events: {types: [payin, payout], time_unit: ms, accept_numeric_amount: true, strip_frame: true, bytes_max: 80, max_future: 1s}
 rules: rules.yaml
 detail: full
 `)
 	in := `{"type":"payout","amount":10,"user_id":1,"time":1700000000000}` + "\n" +
 		`{"type":"payin","amount":"10","user_id":1,"time":1700000000000}` + "\n" +
 		`{"type":"deposit","amount":"10","user_id":1,"time":1}` + "\n" +
-		strings.Repeat(" ", 81) + "\n"
+		strings.Repeat(" ", 81) + "\n" +
+		"\x00\x00\x00\x01\x02" + `{"type":"payout","amount":11,"user_id":1,"time":1700000000000}` + "\n"
 	got := evalLines(t, in, "--config", config)
 	want := []string{`{"alert":true,"alert_codes":[7],"user_id":1}`, `{"alert":false,"alert_codes":[],"user_id":1}`}
-	if len(got) != 4 || got[0] != want[0] || got[1] != want[1] ||
+	if len(got) != 5 || got[4] != want[0] || got[0] != want[0] || got[1] != want[1] ||
 		reasonOf(t, got[2]) != contract.ReasonUnknownType || reasonOf(t, got[3]) != contract.ReasonTooLarge {
 		t.Errorf("got\n%s", strings.Join(got, "\n"))
 	}

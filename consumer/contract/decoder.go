@@ -23,6 +23,8 @@ const (
 	TimeSecondsEnd = 100_000_000_000
 	// TimeMillisEnd is the same bound where events carry milliseconds.
 	TimeMillisEnd = 1000 * TimeSecondsEnd
+	// frameBytes is the size of a schema registry's frame.
+	frameBytes = 5
 )
 
 // DecoderOptions say what is an event. The zero value is the default.
@@ -37,10 +39,13 @@ type DecoderOptions struct {
 	// AcceptNumericAmount takes a JSON number as amount too, by its text; an exponent or a sign is
 	// refused all the same.
 	AcceptNumericAmount bool
+	// StripFrame judges a value that begins with a schema registry's frame, a zero byte and a schema id of four bytes, by
+	// what follows the frame. A value without one is judged as it is: no JSON begins with a zero byte.
+	StripFrame bool
 	// MaxFuture is how far an event's time may be after its record's timestamp. A record without
 	// timestamp is then refused. 0: no limit.
 	MaxFuture time.Duration
-	// BytesMax is the size from which on a value is too large, exclusive. 0: BytesMaxDefault.
+	// BytesMax is the size from which on a value, with its frame, is too large, exclusive. 0: BytesMaxDefault.
 	BytesMax int
 	// DepthMax is how deep arrays and objects may nest. 0: DepthMaxDefault.
 	DepthMax int
@@ -93,10 +98,27 @@ func (d *Decoder) Decode(value []byte, recordTimeMillis int64, ev *Event) *Refus
 	if d.plainly && d.plain(value, ev) {
 		return nil
 	}
-	if len(value) >= 5 && value[0] == 0 {
-		return refuse(ReasonConfluentFramed, "schema registry wire format with schema id %d, expected plain JSON",
-			binary.BigEndian.Uint32(value[1:]))
+	if len(value) < frameBytes || value[0] != 0 {
+		return d.strict(value, recordTimeMillis, ev)
 	}
+	schema := binary.BigEndian.Uint32(value[1:])
+	if !d.options.StripFrame {
+		return refuse(ReasonConfluentFramed, "schema registry wire format with schema id %d, expected plain JSON; "+
+			"events.strip_frame: true takes JSON in it", schema)
+	}
+	value = value[frameBytes:]
+	if d.plainly && d.plain(value, ev) {
+		return nil
+	}
+	r := d.strict(value, recordTimeMillis, ev)
+	if r != nil {
+		r.Detail += fmt.Sprintf(" (bytes counted after the frame of schema id %d)", schema)
+	}
+	return r
+}
+
+// strict reads any event, step by step in the order of the reasons.
+func (d *Decoder) strict(value []byte, recordTimeMillis int64, ev *Event) *Refusal {
 	if !utf8.Valid(value) {
 		return refuse(ReasonNotUTF8, "invalid UTF-8 at byte %d", invalidUTF8(value))
 	}

@@ -1,6 +1,7 @@
 package contract
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 	"slices"
@@ -27,6 +28,11 @@ func eventWith(member, value string) string {
 // eventOf returns the plain event with members before its own.
 func eventOf(members string) string { return "{" + members + "," + plain[1:] }
 
+// framed returns a value as a schema registry's serializer writes it.
+func framed(schema uint32, value string) string {
+	return string(binary.BigEndian.AppendUint32([]byte{0}, schema)) + value
+}
+
 func nested(depth int) string { return strings.Repeat("[", depth) + strings.Repeat("]", depth) }
 
 // checkDetail checks what every detail promises.
@@ -40,50 +46,56 @@ func checkDetail(t *testing.T, r *Refusal) {
 	}
 }
 
+// accepted has a case for each way in which an event may be written.
+var accepted = []struct {
+	name    string
+	value   string
+	options DecoderOptions
+	typ     rules.Type
+	amount  string
+	userID  int64
+	time    rules.Time
+}{
+	{"plain", plain, DecoderOptions{}, 0, "42.00", 1, 10},
+	{"withdraw", eventWith("type", `"withdraw"`), DecoderOptions{}, 1, "42.00", 1, 10},
+	{"other order", `{"time":10,"user_id":1,"amount":"42.00","type":"deposit"}`, DecoderOptions{}, 0, "42.00", 1, 10},
+	{"white space", " \t\r\n{ \"type\" : \"deposit\" ,\n\"amount\":\"42.00\",\"user_id\": 1\t,\"time\":10 } \r\n", DecoderOptions{}, 0, "42.00", 1, 10},
+	{"zeros", eventWith("time", "0"), DecoderOptions{}, 0, "42.00", 1, 0},
+	{"user 0", eventWith("user_id", "0"), DecoderOptions{}, 0, "42.00", 0, 10},
+	{"user above 2^53", eventWith("user_id", "9007199254740993"), DecoderOptions{}, 0, "42.00", 9007199254740993, 10},
+	{"largest user", eventWith("user_id", "9223372036854775807"), DecoderOptions{}, 0, "42.00", math.MaxInt64, 10},
+	{"largest time", eventWith("time", "99999999999"), DecoderOptions{}, 0, "42.00", 1, 99999999999},
+	{"smallest amount", eventWith("amount", `"0.000000000000000001"`), DecoderOptions{}, 0, "0.000000000000000001", 1, 10},
+	{"largest amount", eventWith("amount", `"999999999999999999.999999999999999999"`), DecoderOptions{}, 0, "999999999999999999.999999999999999999", 1, 10},
+	{"unknown members", eventOf(`"id":"x","tags":["a",{"b":null,"a":[true,false,-1.5e+3]}],"":{}`), DecoderOptions{}, 0, "42.00", 1, 10},
+	{"equal names in different objects", eventOf(`"a":{"x":1},"b":{"x":1,"type":2},"c":[{"x":1},{"x":1}]`), DecoderOptions{}, 0, "42.00", 1, 10},
+	{"other case in a nested object", eventOf(`"a":{"Type":1,"TIME":2}`), DecoderOptions{}, 0, "42.00", 1, 10},
+	{"escaped names", `{"\u0074ype":"deposit","am\u006Funt":"42.00","user\u005fid":1,"t\u0069me":10}`, DecoderOptions{}, 0, "42.00", 1, 10},
+	{"escaped values", eventWith("amount", `"\u0034\u0032.00"`), DecoderOptions{}, 0, "42.00", 1, 10},
+	{"escaped type", eventWith("type", `"wit\u0068draw"`), DecoderOptions{}, 1, "42.00", 1, 10},
+	{"surrogate pair", eventOf(`"note":"\ud83d\uDE00 \"\\\/\b\f\n\r\t"`), DecoderOptions{}, 0, "42.00", 1, 10},
+	{"UTF-8", eventOf(`"nöte":"żółw 🐢"`), DecoderOptions{}, 0, "42.00", 1, 10},
+	{"deepest", eventOf(`"a":` + nested(DepthMaxDefault-1)), DecoderOptions{}, 0, "42.00", 1, 10},
+	{"largest", plain + strings.Repeat(" ", BytesMaxDefault-len(plain)), DecoderOptions{}, 0, "42.00", 1, 10},
+	{"numeric amount", eventWith("amount", "42.00"), DecoderOptions{AcceptNumericAmount: true}, 0, "42.00", 1, 10},
+	{"numeric amount beyond float64", eventWith("amount", "9007199254740993.10"), DecoderOptions{AcceptNumericAmount: true}, 0, "9007199254740993.10", 1, 10},
+	{"text where numbers are accepted", plain, DecoderOptions{AcceptNumericAmount: true}, 0, "42.00", 1, 10},
+	{"milliseconds", eventWith("time", "1700000000999"), DecoderOptions{TimeMillis: true}, 0, "42.00", 1, 1700000000},
+	{"largest milliseconds", eventWith("time", "99999999999999"), DecoderOptions{TimeMillis: true}, 0, "42.00", 1, 99999999999},
+	{"time of the record", `{"type":"deposit","amount":"42.00","user_id":1}`, DecoderOptions{TimeFromRecord: true}, 0, "42.00", 1, 1600000000},
+	{"time of the record beside any other", eventWith("time", `{"Time":"soon"}`), DecoderOptions{TimeFromRecord: true}, 0, "42.00", 1, 1600000000},
+	{"time of the record beside another case", eventOf(`"Time":7`), DecoderOptions{TimeFromRecord: true}, 0, "42.00", 1, 1600000000},
+	{"as far ahead as allowed", eventWith("time", "1600000060"), DecoderOptions{MaxFuture: time.Minute}, 0, "42.00", 1, 1600000060},
+	{"smaller limits", plain, DecoderOptions{BytesMax: len(plain), DepthMax: 1}, 0, "42.00", 1, 10},
+	{"behind a frame", framed(258, plain), DecoderOptions{StripFrame: true}, 0, "42.00", 1, 10},
+	{"behind a frame, not plain", framed(0, " "+plain), DecoderOptions{StripFrame: true}, 0, "42.00", 1, 10},
+	{"behind a frame, with all options", framed(1<<32-1, eventWith("amount", "42.00")), DecoderOptions{StripFrame: true, AcceptNumericAmount: true, TimeMillis: true}, 0, "42.00", 1, 0},
+	{"without the frame that may be there", plain, DecoderOptions{StripFrame: true}, 0, "42.00", 1, 10},
+	{"as large as allowed, with its frame", framed(1, plain), DecoderOptions{StripFrame: true, BytesMax: len(plain) + 5}, 0, "42.00", 1, 10},
+}
+
 func TestDecodeAccepts(t *testing.T) {
-	seconds := DecoderOptions{}
-	tests := []struct {
-		name    string
-		value   string
-		options DecoderOptions
-		typ     rules.Type
-		amount  string
-		userID  int64
-		time    rules.Time
-	}{
-		{"plain", plain, seconds, 0, "42.00", 1, 10},
-		{"withdraw", eventWith("type", `"withdraw"`), seconds, 1, "42.00", 1, 10},
-		{"other order", `{"time":10,"user_id":1,"amount":"42.00","type":"deposit"}`, seconds, 0, "42.00", 1, 10},
-		{"white space", " \t\r\n{ \"type\" : \"deposit\" ,\n\"amount\":\"42.00\",\"user_id\": 1\t,\"time\":10 } \r\n", seconds, 0, "42.00", 1, 10},
-		{"zeros", eventWith("time", "0"), seconds, 0, "42.00", 1, 0},
-		{"user 0", eventWith("user_id", "0"), seconds, 0, "42.00", 0, 10},
-		{"user above 2^53", eventWith("user_id", "9007199254740993"), seconds, 0, "42.00", 9007199254740993, 10},
-		{"largest user", eventWith("user_id", "9223372036854775807"), seconds, 0, "42.00", math.MaxInt64, 10},
-		{"largest time", eventWith("time", "99999999999"), seconds, 0, "42.00", 1, 99999999999},
-		{"smallest amount", eventWith("amount", `"0.000000000000000001"`), seconds, 0, "0.000000000000000001", 1, 10},
-		{"largest amount", eventWith("amount", `"999999999999999999.999999999999999999"`), seconds, 0, "999999999999999999.999999999999999999", 1, 10},
-		{"unknown members", eventOf(`"id":"x","tags":["a",{"b":null,"a":[true,false,-1.5e+3]}],"":{}`), seconds, 0, "42.00", 1, 10},
-		{"equal names in different objects", eventOf(`"a":{"x":1},"b":{"x":1,"type":2},"c":[{"x":1},{"x":1}]`), seconds, 0, "42.00", 1, 10},
-		{"other case in a nested object", eventOf(`"a":{"Type":1,"TIME":2}`), seconds, 0, "42.00", 1, 10},
-		{"escaped names", `{"\u0074ype":"deposit","am\u006Funt":"42.00","user\u005fid":1,"t\u0069me":10}`, seconds, 0, "42.00", 1, 10},
-		{"escaped values", eventWith("amount", `"\u0034\u0032.00"`), seconds, 0, "42.00", 1, 10},
-		{"escaped type", eventWith("type", `"wit\u0068draw"`), seconds, 1, "42.00", 1, 10},
-		{"surrogate pair", eventOf(`"note":"\ud83d\uDE00 \"\\\/\b\f\n\r\t"`), seconds, 0, "42.00", 1, 10},
-		{"UTF-8", eventOf(`"nöte":"żółw 🐢"`), seconds, 0, "42.00", 1, 10},
-		{"deepest", eventOf(`"a":` + nested(DepthMaxDefault-1)), seconds, 0, "42.00", 1, 10},
-		{"largest", plain + strings.Repeat(" ", BytesMaxDefault-len(plain)), seconds, 0, "42.00", 1, 10},
-		{"numeric amount", eventWith("amount", "42.00"), DecoderOptions{AcceptNumericAmount: true}, 0, "42.00", 1, 10},
-		{"numeric amount beyond float64", eventWith("amount", "9007199254740993.10"), DecoderOptions{AcceptNumericAmount: true}, 0, "9007199254740993.10", 1, 10},
-		{"text where numbers are accepted", plain, DecoderOptions{AcceptNumericAmount: true}, 0, "42.00", 1, 10},
-		{"milliseconds", eventWith("time", "1700000000999"), DecoderOptions{TimeMillis: true}, 0, "42.00", 1, 1700000000},
-		{"largest milliseconds", eventWith("time", "99999999999999"), DecoderOptions{TimeMillis: true}, 0, "42.00", 1, 99999999999},
-		{"time of the record", `{"type":"deposit","amount":"42.00","user_id":1}`, DecoderOptions{TimeFromRecord: true}, 0, "42.00", 1, 1600000000},
-		{"time of the record beside any other", eventWith("time", `{"Time":"soon"}`), DecoderOptions{TimeFromRecord: true}, 0, "42.00", 1, 1600000000},
-		{"time of the record beside another case", eventOf(`"Time":7`), DecoderOptions{TimeFromRecord: true}, 0, "42.00", 1, 1600000000},
-		{"as far ahead as allowed", eventWith("time", "1600000060"), DecoderOptions{MaxFuture: time.Minute}, 0, "42.00", 1, 1600000060},
-		{"smaller limits", plain, DecoderOptions{BytesMax: len(plain), DepthMax: 1}, 0, "42.00", 1, 10},
-	}
-	for _, tt := range tests {
+	for _, tt := range accepted {
 		t.Run(tt.name, func(t *testing.T) {
 			var ev Event
 			if r := NewDecoder(tt.options).Decode([]byte(tt.value), 1600000000000, &ev); r != nil {
@@ -111,9 +123,16 @@ var refusals = []struct {
 	{"one byte too many", plain + strings.Repeat(" ", BytesMaxDefault-len(plain)+1), DecoderOptions{}, ReasonTooLarge, "65537 bytes, at most 65536"},
 	{"one byte more than an own limit", plain + " ", DecoderOptions{BytesMax: len(plain)}, ReasonTooLarge, "58 bytes, at most 57"},
 
-	{"schema registry framing", "\x00\x00\x00\x01\x02" + plain, DecoderOptions{}, ReasonConfluentFramed, "schema id 258"},
+	{"schema registry framing", "\x00\x00\x00\x01\x02" + plain, DecoderOptions{}, ReasonConfluentFramed, "schema id 258, expected plain JSON; events.strip_frame"},
 	{"framing alone", "\x00\xff\xff\xff\xff", DecoderOptions{}, ReasonConfluentFramed, "schema id 4294967295"},
 	{"framing cut short", "\x00\x00\x00\x01", DecoderOptions{}, ReasonNotJSON, `"\x00" stands where a value must follow at byte 0`},
+	{"too large with its frame", framed(1, plain), DecoderOptions{StripFrame: true, BytesMax: len(plain) + 4}, ReasonTooLarge, "62 bytes, at most 61"},
+	{"nothing behind the frame", framed(7, ""), DecoderOptions{StripFrame: true}, ReasonNotJSON, "at byte 0 (bytes counted after the frame of schema id 7)"},
+	{"a frame behind the frame", framed(7, framed(7, plain)), DecoderOptions{StripFrame: true}, ReasonNotJSON, `"\x00" stands where a value must follow at byte 0`},
+	{"a frame cut short that is stripped", "\x00\x00\x00\x01", DecoderOptions{StripFrame: true}, ReasonNotJSON, `at byte 0`},
+	{"Avro behind the frame", framed(7, "\x0edeposit\x0a42.00\x02\x14"), DecoderOptions{StripFrame: true}, ReasonNotJSON, "schema id 7"},
+	{"the longest detail behind the frame", framed(1<<32-1, eventWith("amount", `"`+strings.Repeat(`\u0000`, 40)+`"`)), DecoderOptions{StripFrame: true}, ReasonAmountFormat, "schema id 4294967295)"},
+	{"no event behind the frame", framed(258, eventWith("user_id", "-1")), DecoderOptions{StripFrame: true}, ReasonUserIDRange, "at byte 45 must be 0 to 9223372036854775807 (bytes"},
 
 	{"byte FF", eventWith("type", "\"\xff\""), DecoderOptions{}, ReasonNotUTF8, "byte 9"},
 	{"overlong slash", eventOf("\"a\":\"\xc0\xaf\""), DecoderOptions{}, ReasonNotUTF8, "byte 6"},
@@ -390,9 +409,9 @@ func TestDecodeAmountTextStays(t *testing.T) {
 }
 
 func TestDecodeAllocatesNothing(t *testing.T) {
-	d := NewDecoder(DecoderOptions{})
+	d := NewDecoder(DecoderOptions{StripFrame: true})
 	var ev Event
-	for _, value := range []string{plain, eventOf(`"a":1,"b":{"c":[1,2],"d":null},"e":"\n"`)} {
+	for _, value := range []string{plain, eventOf(`"a":1,"b":{"c":[1,2],"d":null},"e":"\n"`), framed(7, plain)} {
 		bytes := []byte(value)
 		n := testing.AllocsPerRun(100, func() {
 			if r := d.Decode(bytes, 0, &ev); r != nil {

@@ -11,7 +11,8 @@
 // [Reason], whatever else is wrong with it:
 //
 //  1. too_large: it has more bytes than the limit.
-//  2. confluent_framed: it begins with a zero byte and a four-byte schema id.
+//  2. confluent_framed: it begins with a zero byte and a four-byte schema id. With
+//     [DecoderOptions.StripFrame] what follows these five bytes is judged by the steps below.
 //  3. not_utf8: its bytes are not UTF-8.
 //  4. not_json: it is not exactly one JSON value by RFC 8259, nests deeper than the limit, or escapes
 //     a lone surrogate (such a string has no UTF-8 form).
@@ -30,6 +31,9 @@
 //
 // The thirteenth reason, wrong_partition, is given by the consumer to an event in another partition
 // than its user's.
+//
+// The same contracts as JSON Schema, for other programs, are in deploy/contracts. What they can say of a value they say
+// as this package does (TestEventSchema).
 //
 // The package knows nothing of Kafka connections, stores or clocks.
 package contract

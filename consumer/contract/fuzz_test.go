@@ -32,11 +32,16 @@ var (
 // expressions for the texts and math/big for the numbers. It shares no code with the decoder. Types
 // are the default ones.
 func oracle(value []byte, recordMillis int64, o DecoderOptions) (oracleEvent, Reason) {
-	switch {
-	case len(value) > o.BytesMax:
+	if len(value) > o.BytesMax {
 		return oracleEvent{}, ReasonTooLarge
-	case len(value) >= 5 && value[0] == 0:
-		return oracleEvent{}, ReasonConfluentFramed
+	}
+	if len(value) >= 5 && value[0] == 0 {
+		if !o.StripFrame {
+			return oracleEvent{}, ReasonConfluentFramed
+		}
+		value = value[5:]
+	}
+	switch {
 	case !utf8.Valid(value):
 		return oracleEvent{}, ReasonNotUTF8
 	case !jsontext.Value(value).IsValid(jsontext.AllowDuplicateNames(true)) || oracleDepth(value) > o.DepthMax:
@@ -140,6 +145,7 @@ func FuzzDecode(f *testing.F) {
 		if len(tt.value) < 1000 {
 			f.Add([]byte(tt.value), uint8(0), int64(1600000000000))
 			f.Add([]byte(tt.value), uint8(0xff), int64(1600000000000))
+			f.Add([]byte(framed(7, tt.value)), uint8(32), int64(1600000000000))
 		}
 	}
 	f.Fuzz(func(t *testing.T, value []byte, setting uint8, recordMillis int64) {
@@ -147,6 +153,7 @@ func FuzzDecode(f *testing.F) {
 			TimeMillis:          setting&1 != 0,
 			TimeFromRecord:      setting&2 != 0,
 			AcceptNumericAmount: setting&4 != 0,
+			StripFrame:          setting&32 != 0,
 			BytesMax:            BytesMaxDefault,
 			DepthMax:            DepthMaxDefault,
 		}

@@ -152,6 +152,22 @@ func TestHandlerAnswersExactly(t *testing.T) {
 	}
 }
 
+// TestHandlerStripsFrames: the gateway takes what the engine takes, and writes it with its frame.
+func TestHandlerStripsFrames(t *testing.T) {
+	framed := "\x00\x00\x00\x00\x07" + good
+	for strip, want := range map[bool]int{true: 200, false: 400} {
+		w := newStub(t, func(o *Options) { o.Decoder.StripFrame = strip }, func(h *handler, m *message) {
+			if string(m.value) != framed || string(m.key) != "1" {
+				t.Errorf("written: key %q, value %q", m.key, m.value)
+			}
+			take(h, m)
+		}).do(newPost(framed))
+		if w.Code != want || !strip && !strings.Contains(w.Body.String(), `"reason":"confluent_framed"`) {
+			t.Errorf("strip %t: %d %s, want %d", strip, w.Code, w.Body, want)
+		}
+	}
+}
+
 // What a failed write is answered with.
 func TestHandlerWriteFails(t *testing.T) {
 	for name, test := range map[string]struct {
