@@ -54,16 +54,16 @@ func (c *committer) unregister(t *tenure) {
 	c.tenures = slices.DeleteFunc(c.tenures, func(o *tenure) bool { return o == t })
 }
 
-// committedOffset returns C as the lane's tenure knows it, with what is quiet behind it; false: the lane has none.
-func (c *committer) committedOffset(lane int32) (int64, bool) {
+// committedOffsets returns C by source as the lane's tenure knows it, with what is quiet behind it; false: the lane has none.
+func (c *committer) committedOffsets(lane int32) ([]int64, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, t := range c.tenures {
 		if t.lane == lane {
-			return t.reportedOffset(), true
+			return t.reportedOffsets(), true
 		}
 	}
-	return 0, false
+	return nil, false
 }
 
 // barrier waits until no transaction is under way or in doubt. A lane's start reads C after it: otherwise this could

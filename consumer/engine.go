@@ -72,6 +72,7 @@ func New(o Options) (*Engine, error) {
 		BytesMax: min(o.FetchBytesMax, pooledBytesMax), WaitMax: o.FetchWaitMax, Pause: o.FetchPause, Committed: true,
 	})
 	e.health.set("group", "not joined yet")
+	registerReady(o.Registerer, e.Ready)
 	return e, nil
 }
 

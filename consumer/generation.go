@@ -10,8 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/segmentio/kafka-go"
-
 	"github.com/lapwing/lapwing/consumer/backoff"
 	"github.com/lapwing/lapwing/consumer/wire"
 )
@@ -197,99 +195,4 @@ func (g *generation) judge(ctx context.Context, t *tenure) (*tenure, error) {
 		return nil, err
 	}
 	return t, nil // still registered: the last transaction takes what it has judged
-}
-
-const (
-	// lagEvery is how often the end of each lane's input is asked for; it goes on while a lane stands still.
-	lagEvery = 2 * time.Second
-	// lagAtOnce bounds how many lanes' ends are asked for at a time: a leader that does not answer holds up few.
-	lagAtOnce = 8
-)
-
-// watchLag keeps the lag metric true until ctx ends, for lanes that start or are stopped too.
-func (g *generation) watchLag(ctx context.Context) {
-	ticker := time.NewTicker(lagEvery)
-	defer ticker.Stop()
-	slots := make(chan struct{}, lagAtOnce)
-	for {
-		var asking sync.WaitGroup
-		for _, lane := range g.lanes {
-			slots <- struct{}{}
-			asking.Go(func() {
-				if records, err := g.lag(ctx, lane); err == nil { // the lane itself reports a broker that does not answer
-					g.engine.metrics.lag.WithLabelValues(strconv.Itoa(int(lane))).Set(float64(records))
-				}
-				<-slots
-			})
-		}
-		asking.Wait()
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-	}
-}
-
-// committedAndStart returns, as sums over the lane's sources, what is committed (-1: nothing of any input) and where the
-// log begins.
-func (g *generation) committedAndStart(ctx context.Context, lane int32) (committed, start int64, err error) {
-	o := &g.engine.options
-	var unstable error
-	judged := false
-	for _, s := range g.engine.sources {
-		at, err := o.Client.EarliestOffset(ctx, s.topic, lane)
-		if err != nil {
-			return 0, 0, err
-		}
-		start += at
-		all, err := o.Client.StableOffsets(ctx, o.Group, s.topic, []int32{lane})
-		switch {
-		case err != nil:
-			return 0, 0, err
-		case all[lane].Err != nil:
-			unstable = all[lane].Err
-		case all[lane].Offset >= 0:
-			committed += all[lane].Offset
-			judged = judged || !s.rekey
-		default:
-			committed += at
-		}
-	}
-	if !judged {
-		committed = -1
-	}
-	return committed, start, unstable
-}
-
-// lag returns the records between the lane's committed offset and the end of what can be read of its input; for a lane
-// without a tenure, which may not have committed or may stand before deleted input, from the first kept one on at the
-// earliest. The watch gets what was found.
-func (g *generation) lag(ctx context.Context, lane int32) (records int64, err error) {
-	o, w := &g.engine.options, g.watched[lane]
-	err = g.engine.call(ctx, func(ctx context.Context) error {
-		committed, ok := g.committer.committedOffset(lane)
-		if !ok {
-			known, start, err := g.committedAndStart(ctx, lane)
-			switch {
-			case err == nil:
-				w.known.Store(known)
-			case w.known.Load() < 0 || !errors.Is(err, kafka.UnstableOffsetCommit):
-				return err
-			} // else a transaction is pending, perhaps for long: what was known before is near enough
-			committed = max(w.known.Load(), start)
-		}
-		var end int64
-		for _, s := range g.engine.sources {
-			at, err := o.Client.EndOffset(ctx, s.topic, lane, true)
-			if err != nil {
-				return err
-			}
-			end += at
-		}
-		w.end.Store(end)
-		records = max(0, end-committed)
-		return nil
-	})
-	return records, err
 }

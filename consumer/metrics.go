@@ -13,7 +13,7 @@ type metrics struct {
 	forwarded                   prometheus.Counter
 	alerts, deadLetters         *prometheus.CounterVec
 	lateEvents, beyondEvents    prometheus.Counter
-	lag                         *prometheus.GaugeVec
+	lag, lagSeconds             *prometheus.GaugeVec
 	transactions                *prometheus.CounterVec
 	transactionSeconds          prometheus.Histogram
 	transactionEvents           prometheus.Histogram
@@ -66,6 +66,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		lateEvents:         counter("late_events_total", "Events behind the latest of their user and type."),
 		beyondEvents:       counter("late_beyond_events_total", "Events later than the lateness: judged on what is kept."),
 		lag:                gauges("lag_records", "Records between the committed offset and the end of the lane's input.", "partition"),
+		lagSeconds:         gauges("lag_seconds", "Age of the first record of the lane's input that is not committed; 0: there is none.", "partition"),
 		transactions:       counters("transactions_total", "Transactions, by outcome: committed or failed.", "outcome"),
 		transactionSeconds: histogram("transaction_duration_seconds", "From taking the parcels to the commit.", seconds),
 		transactionEvents:  histogram("transaction_events", "Events in a transaction.", prometheus.ExponentialBuckets(1, 4, 10)),
@@ -96,12 +97,27 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		m.stoppedLanes.WithLabelValues(string(c))
 	}
 	if r != nil {
-		r.MustRegister(m.events, m.results, m.tombstones, m.forwarded, m.alerts, m.deadLetters, m.lateEvents, m.beyondEvents, m.lag,
+		r.MustRegister(m.events, m.results, m.tombstones, m.forwarded, m.alerts, m.deadLetters, m.lateEvents, m.beyondEvents, m.lag, m.lagSeconds,
 			m.transactions, m.transactionSeconds, m.transactionEvents, m.flushSeconds, m.flushedUsers, m.flushRetries,
 			m.dirtyUsers, m.cachedUsers, m.cacheHits, m.cacheMisses, m.replayed, m.laneStarts, m.laneStartSeconds, m.stalls, m.generations, m.lanes,
 			m.lost, m.fetchRetries, m.recoveries, m.stoppedLanes)
 	}
 	return m
+}
+
+// registerReady registers what /readyz says.
+func registerReady(r prometheus.Registerer, ready func() (bool, string)) {
+	if r == nil {
+		return
+	}
+	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "lapwing_ready", Help: "1 while /readyz of the engine answers 200, else 0.",
+	}, func() float64 {
+		if ok, _ := ready(); ok {
+			return 1
+		}
+		return 0
+	}))
 }
 
 // stop notes what the lane stands still for; "": it does not.
@@ -124,7 +140,7 @@ func (m *metrics) stop(lane int32, why cause) {
 // forget removes the gauges of a lane that this member no longer owns.
 func (m *metrics) forget(lane int32) {
 	label := strconv.Itoa(int(lane))
-	for _, g := range []*prometheus.GaugeVec{m.lag, m.dirtyUsers, m.cachedUsers} {
+	for _, g := range []*prometheus.GaugeVec{m.lag, m.lagSeconds, m.dirtyUsers, m.cachedUsers} {
 		g.DeleteLabelValues(label)
 	}
 	m.stop(lane, "")

@@ -52,9 +52,11 @@ type watched struct {
 	lane       int32
 	generation context.Context // ends with the generation's work
 
-	start stageMark    // of a lane without a tenure
-	end   atomic.Int64 // of what can be read, as watchLag has last seen it; -1: not yet
-	known atomic.Int64 // C of a lane without a tenure, as its last tenure or watchLag has seen it; -1: not yet
+	start stageMark               // of a lane without a tenure
+	end   atomic.Int64            // of what can be read, as watchLag has last seen it; -1: not yet
+	known atomic.Pointer[[]int64] // C by source of a lane without a tenure, as its last tenure or watchLag has seen it; nil: not yet
+
+	waiting []waiting // by source, of watchLag alone; nil: not yet
 
 	// Guarded by watch.mu.
 	cancel  context.CancelCauseFunc // of the present attempt; nil between two
@@ -221,8 +223,11 @@ type stall struct {
 // stalled describes the lane as it is. The caller holds mu.
 func (w *watch) stalled(l *watched, what string, still time.Duration) stall {
 	s := stall{
-		lane: l.lane, what: what, since: l.since, still: still, committed: l.known.Load(), lag: -1, position: -1,
+		lane: l.lane, what: what, since: l.since, still: still, committed: -1, lag: -1, position: -1,
 		strikes: l.strikes, alive: l.strikes < 2 && !l.ending && l.generation.Err() == nil,
+	}
+	if known := l.known.Load(); known != nil {
+		s.committed = sum(*known)
 	}
 	switch t := l.tenure; {
 	case t != nil:
@@ -261,7 +266,6 @@ func (s stall) log(e *Engine) {
 func (w *watch) add(ctx context.Context, lane int32) *watched {
 	l := &watched{lane: lane, generation: ctx, stuck: -1}
 	l.end.Store(-1)
-	l.known.Store(-1)
 	w.engine.metrics.stalls.WithLabelValues(strconv.Itoa(int(lane))) // stands at 0 from here on
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -295,11 +299,21 @@ func (w *watch) running(l *watched, t *tenure) {
 func (w *watch) over(l *watched) {
 	l.start.at(stagePause)
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	if l.tenure != nil {
-		l.known.Store(l.tenure.progress.committed.Load())
-	}
+	t := l.tenure
 	l.cancel, l.tenure, l.ending, l.left = nil, nil, false, 0
+	w.mu.Unlock()
+	if t != nil {
+		l.setKnown(t.reportedOffsets()) // not under mu: it takes the tenure's
+	}
+}
+
+// setKnown notes C by source of a lane without a tenure; nil: nothing is committed.
+func (l *watched) setKnown(offsets []int64) {
+	if offsets == nil {
+		l.known.Store(nil)
+		return
+	}
+	l.known.Store(&offsets)
 }
 
 // stage is what a goroutine is at, for people.

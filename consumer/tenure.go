@@ -273,9 +273,12 @@ func (t *tenure) committedOffset() int64 {
 	return t.committed.to
 }
 
-// reportedOffset returns C with what is quiet behind it.
-func (t *tenure) reportedOffset() int64 {
+// reportedOffsets returns C by source, with what is quiet behind it.
+func (t *tenure) reportedOffsets() []int64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.committed.reportable()
+	offsets := slices.Clone(t.committed.ends)
+	last := len(offsets) - 1
+	offsets[last] = max(offsets[last], t.committed.quiet)
+	return offsets
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -65,6 +66,17 @@ func service(tb testing.TB, name, env string, fallback *container) string {
 	}
 	conn.Close()
 	return addr
+}
+
+// Tool returns the path of a program that the machine has under the name, such as promtool. Without it the test is
+// skipped, or fails if EnvRequire has RequireServices.
+func Tool(tb testing.TB, name string) string {
+	tb.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		lack(tb, RequireServices, "%v (see .ci/run for its package)", err)
+	}
+	return path
 }
 
 // lack ends a test that misses something: as a failure if EnvRequire says that this run must have

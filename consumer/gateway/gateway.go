@@ -32,11 +32,11 @@ func New(o Options) (*Gateway, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	m, err := newMetrics(o.Registerer)
-	if err != nil {
+	g := &Gateway{options: o, log: o.Logger, status: newStatus(), waiters: newWaiters()}
+	var err error
+	if g.metrics, err = newMetrics(o.Registerer, g.Ready); err != nil {
 		return nil, err
 	}
-	g := &Gateway{options: o, log: o.Logger, metrics: m, status: newStatus(), waiters: newWaiters()}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}

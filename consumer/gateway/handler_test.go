@@ -33,7 +33,7 @@ func newStub(t testing.TB, adjust func(*Options), write func(h *handler, m *mess
 	if adjust != nil {
 		adjust(&o)
 	}
-	m, err := newMetrics(nil)
+	m, err := newMetrics(nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,8 +21,8 @@ type metrics struct {
 	fetchFailures prometheus.Counter
 }
 
-// newMetrics registers with r unless it is nil.
-func newMetrics(r prometheus.Registerer) (*metrics, error) {
+// newMetrics registers with r unless it is nil; ready is asked at each scrape.
+func newMetrics(r prometheus.Registerer, ready func() error) (*metrics, error) {
 	seconds := prometheus.ExponentialBuckets(0.001, 2, 14)
 	results := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "lapwing_gateway_results_total",
@@ -65,13 +65,25 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{
-		m.requests, m.requestTime, m.inFlight, m.writeTime, m.writeEvents, m.writeRetries, results, m.readers, m.fetchFailures,
+		m.requests, m.requestTime, m.inFlight, m.writeTime, m.writeEvents, m.writeRetries, results, m.readers, m.fetchFailures, readyGauge(ready),
 	} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("gateway: register metrics: %w", err)
 		}
 	}
 	return m, nil
+}
+
+// readyGauge is what /readyz says.
+func readyGauge(ready func() error) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "lapwing_gateway_ready", Help: "1 while /readyz of the gateway answers 200, else 0.",
+	}, func() float64 {
+		if ready() == nil {
+			return 1
+		}
+		return 0
+	})
 }
 
 // answered counts a request.

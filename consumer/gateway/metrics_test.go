@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -30,7 +31,8 @@ func observations(t *testing.T, h prometheus.Histogram) uint64 {
 
 func TestMetricNames(t *testing.T) {
 	registry := prometheus.NewRegistry()
-	m, err := newMetrics(registry)
+	var problem error
+	m, err := newMetrics(registry, func() error { return problem })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,8 +41,8 @@ func TestMetricNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(families) != 9 {
-		t.Errorf("%d metrics, want 9", len(families))
+	if len(families) != 10 {
+		t.Errorf("%d metrics, want 10", len(families))
 	}
 	for _, f := range families {
 		if !strings.HasPrefix(f.GetName(), "lapwing_gateway_") {
@@ -50,7 +52,32 @@ func TestMetricNames(t *testing.T) {
 			t.Errorf("metric %s: only counters end in _total, and all of them", f.GetName())
 		}
 	}
-	if _, err := newMetrics(registry); err == nil {
+	if _, err := newMetrics(registry, func() error { return problem }); err == nil {
 		t.Error("the metrics of two gateways in one registry are taken")
 	}
+	for _, c := range []struct {
+		problem error
+		want    float64
+	}{{nil, 1}, {errors.New("Kafka is away"), 0}, {nil, 1}} {
+		problem = c.problem
+		if got := ready(t, registry); got != c.want {
+			t.Errorf("with the problem %v lapwing_gateway_ready is %v, want %v", c.problem, got, c.want)
+		}
+	}
+}
+
+// ready returns the value of lapwing_gateway_ready.
+func ready(t *testing.T, g prometheus.Gatherer) float64 {
+	t.Helper()
+	families, err := g.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == "lapwing_gateway_ready" {
+			return f.GetMetric()[0].GetGauge().GetValue()
+		}
+	}
+	t.Fatal("lapwing_gateway_ready is not there")
+	return 0
 }

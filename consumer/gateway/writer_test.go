@@ -56,7 +56,7 @@ func (s *stubTopic) writer(t *testing.T, adjust func(*Options)) *writer {
 	if adjust != nil {
 		adjust(&o)
 	}
-	m, err := newMetrics(nil)
+	m, err := newMetrics(nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
