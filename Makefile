@@ -5,6 +5,11 @@ VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 
 IMAGE       ?= lapwing:dev
 CA_BUNDLE   ?= /etc/ssl/certs/ca-certificates.crt
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+CYCLONEDX   := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
+
+# What "make release" builds, and where it goes.
+PLATFORMS   ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
+RELEASE_DIR ?= bin/release
 
 # What "make test" adds to go test, e.g. TEST_FLAGS='-v -run TestJudge'. With Go alone the tests take
 # less than 5 minutes; on real services and containers some run long, for which the time is.
@@ -15,12 +20,17 @@ TEST_PACKAGES_AT_A_TIME ?= 2
 # How long each fuzz target runs, and which functions "make microbench" measures.
 FUZZ_TIME ?= 10s
 BENCH     ?= .
-# The benchmark against peers is a module of its own, so that none of their dependencies reach the product.
+# The benchmark against peers, and the chart's tests, are modules of their own, so that none of their dependencies
+# reach the product.
 BENCH_DIR := deploy/bench
+HELM_DIR  := deploy/helm
 
 # The profile by which programs are built makes all that they import be compiled once more, which takes two minutes the first
 # time. Tests and checks do without; "make chaos" and "make bench" have the program as it is.
 test race lint: export GOFLAGS += -pgo=off
+
+# One static file, with the same bytes wherever the folder is.
+BUILD := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 
 .DEFAULT_GOAL := help
 
@@ -30,7 +40,7 @@ help: ## list the targets
 
 .PHONY: build
 build: ## build bin/lapwing, one static file
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/lapwing ./cmd/lapwing
+	$(BUILD) -o bin/lapwing ./cmd/lapwing
 
 .PHONY: run
 run: build ## build, and start everything in one process on loopback (lapwing dev)
@@ -40,6 +50,7 @@ run: build ## build, and start everything in one process on loopback (lapwing de
 test: ## run all tests; those for services that are not there are skipped (see deploy/local)
 	$(GO) test -p $(TEST_PACKAGES_AT_A_TIME) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./...
 	cd $(BENCH_DIR) && $(GO) test -p $(TEST_PACKAGES_AT_A_TIME) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./...
+	cd $(HELM_DIR) && $(GO) test -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./...
 
 .PHONY: race
 race: ## run the tests of the packages with goroutines under the race detector, without the long ones
@@ -56,12 +67,15 @@ lint: ## formatting, go vet, staticcheck, go.mod
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 	cd $(BENCH_DIR) && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./...
+	cd $(HELM_DIR) && $(GO) mod tidy -diff && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./...
 
 .PHONY: download
 download: ## fetch all that lint and the tests need of modules, so that they run offline
 	$(GO) mod download
 	cd $(BENCH_DIR) && $(GO) mod download
+	cd $(HELM_DIR) && $(GO) mod download
 	$(GO) run $(STATICCHECK) -version
+	$(GO) run $(CYCLONEDX) version
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZ_TIME (10s)
@@ -118,3 +132,20 @@ image: build ## build the container image IMAGE (lapwing:dev), from scratch
 	cp deploy/config/* bin/image/etc/lapwing/
 	@cp -L $(CA_BUNDLE) bin/image/etc/ssl/certs/ca-certificates.crt || echo 'the image will know no certificate authorities' >&2
 	docker build --tag $(IMAGE) --label org.opencontainers.image.version=$(VERSION) --file deploy/Dockerfile bin/image
+
+.PHONY: manifests
+manifests: ## render the chart with its default values to deploy/kubernetes
+	cd $(HELM_DIR) && $(GO) run . ../kubernetes
+
+# The version names the commit; what else Go would note of the checkout could differ between two builds of it.
+.PHONY: release
+release: ## build for all PLATFORMS, with bills of materials (CycloneDX) and SHA256SUMS, to RELEASE_DIR (bin/release)
+	mkdir -p $(RELEASE_DIR)
+	rm -f $(RELEASE_DIR)/lapwing-* $(RELEASE_DIR)/SHA256SUMS
+	@set -e; for platform in $(PLATFORMS); do \
+	  file=$(RELEASE_DIR)/lapwing-$(VERSION)-$${platform%/*}-$${platform#*/}; \
+	  echo "$$file"; \
+	  GOOS=$${platform%/*} GOARCH=$${platform#*/} $(BUILD) -buildvcs=false -o "$$file" ./cmd/lapwing; \
+	  $(GO) run $(CYCLONEDX) bin -json -std -noserial -notimestamp -version $(VERSION) -output "$$file.cdx.json" "$$file"; \
+	done
+	cd $(RELEASE_DIR) && sha256sum lapwing-* >SHA256SUMS

@@ -166,3 +166,12 @@ func TestScripts(t *testing.T) {
 		}
 	}
 }
+
+// lack ends a test that misses a program: skipped, or failed where LAPWING_TEST_REQUIRE asks for services, as CI does.
+func lack(t *testing.T, format string, args ...any) {
+	t.Helper()
+	if slices.Contains(strings.Split(os.Getenv("LAPWING_TEST_REQUIRE"), ","), "services") {
+		t.Fatalf(format, args...)
+	}
+	t.Skipf(format, args...)
+}
