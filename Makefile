@@ -74,6 +74,7 @@ download: ## fetch all that lint and the tests need of modules, so that they run
 	$(GO) mod download
 	cd $(BENCH_DIR) && $(GO) mod download
 	cd $(HELM_DIR) && $(GO) mod download
+	cd deploy/local/compose && $(GO) mod download
 	$(GO) run $(STATICCHECK) -version
 	$(GO) run $(CYCLONEDX) version
 

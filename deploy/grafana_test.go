@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -106,6 +107,40 @@ func TestDashboard(t *testing.T) {
 			if q.Datasource != chosen || metrics == 0 || strings.Count(q.Expr, `{job=~"$job", instance=~"$instance"`) != metrics {
 				t.Errorf("the panel %q does not ask the chosen data source for the chosen jobs and instances: %v %s", p.Title, q.Datasource, q.Expr)
 			}
+		}
+	}
+}
+
+// TestProvisioning: what compose.yaml has Grafana load is where it mounts it, and asks the Prometheus that it starts.
+func TestProvisioning(t *testing.T) {
+	var sources struct {
+		Datasources []struct{ Type, URL string }
+	}
+	readYAML(t, "grafana/provisioning/datasources/prometheus.yaml", &sources)
+	var dashboards struct {
+		Providers []struct {
+			Type    string
+			Options struct{ Path string }
+		}
+	}
+	readYAML(t, "grafana/provisioning/dashboards/lapwing.yaml", &dashboards)
+	if len(sources.Datasources) != 1 || len(dashboards.Providers) != 1 {
+		t.Fatalf("%+v, %+v: want one of each", sources, dashboards)
+	}
+	services := readCompose(t).Services
+	port := services["prometheus"].Ports[0]
+	port = port[strings.LastIndex(port, ":")+1:]
+	if s := sources.Datasources[0]; s.Type != "prometheus" || s.URL != "http://prometheus:"+port {
+		t.Errorf("the data source is %+v", s)
+	}
+	grafana := services["grafana"]
+	home := dashboards.Providers[0].Options.Path + "/lapwing.json"
+	if got := grafana.Environment["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]; got != home {
+		t.Errorf("the first page is %s, the dashboard %s", got, home)
+	}
+	for _, want := range []string{"./grafana/provisioning:/etc/grafana/provisioning:ro", "./grafana/lapwing.json:" + home + ":ro"} {
+		if !slices.Contains(grafana.Volumes, want) {
+			t.Errorf("grafana mounts %q, want %s", grafana.Volumes, want)
 		}
 	}
 }

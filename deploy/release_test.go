@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/lapwing/lapwing/consumer/consumertest"
 )
 
 const releaseVersion = "v1.2.3-test"
@@ -38,9 +40,7 @@ func TestRelease(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds the program twice, from the ground up")
 	}
-	if _, err := exec.LookPath("make"); err != nil {
-		lack(t, "no make: %v", err)
-	}
+	consumertest.Tool(t, "make")
 	folder := release(t, "..")
 	program := filepath.Join(folder, "lapwing-"+releaseVersion+"-"+runtime.GOOS+"-"+runtime.GOARCH)
 

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml"
+
+	"github.com/lapwing/lapwing/consumer/consumertest"
 )
 
 const unitFile = "systemd/lapwing.service"
@@ -120,10 +122,7 @@ func stopNeeded(t *testing.T) time.Duration {
 
 // TestUnitAnalyzed has systemd itself read the unit, and judge how much of the machine it leaves open.
 func TestUnitAnalyzed(t *testing.T) {
-	analyze, err := exec.LookPath("systemd-analyze")
-	if err != nil {
-		lack(t, "no systemd to read the unit: %v", err)
-	}
+	analyze := consumertest.Tool(t, "systemd-analyze")
 	text, err := os.ReadFile(unitFile)
 	if err != nil {
 		t.Fatal(err)

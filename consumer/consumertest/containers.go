@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -66,6 +68,16 @@ func KafkaContainer(tb testing.TB) string {
 func RedisContainer(tb testing.TB) string {
 	tb.Helper()
 	return redisContainer.require(tb)
+}
+
+// Compose has the test end, as [KafkaContainer] does, where no engine with docker compose answers (deploy/local/engine).
+func Compose(tb testing.TB) {
+	tb.Helper()
+	for _, args := range [][]string{{"compose", "version"}, {"version"}} {
+		if out, err := exec.CommandContext(tb.Context(), "docker", args...).CombinedOutput(); err != nil {
+			lack(tb, RequireContainers, "docker %s: %v %s", strings.Join(args, " "), err, out)
+		}
+	}
 }
 
 // Main runs a package's tests and keeps their containers until all have ended:
