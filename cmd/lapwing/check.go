@@ -68,6 +68,9 @@ func writeSummary(w io.Writer, file string, c *Config, set *rules.Set) error {
 	for _, r := range set.Rules() {
 		fmt.Fprintf(t, "  %d\t%s\n", r.Code, describe(&r, set.Types()))
 	}
+	for _, problem := range c.exposed() {
+		fmt.Fprintf(t, "warning\t%s\n", problem)
+	}
 	return t.Flush()
 }
 

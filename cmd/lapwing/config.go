@@ -32,6 +32,7 @@ type Config struct {
 	HTTP string `yaml:"http"`
 	// Pprof adds /debug/pprof there.
 	Pprof   bool          `yaml:"pprof"`
+	Admin   AdminConfig   `yaml:"admin"`
 	Log     LogConfig     `yaml:"log"`
 	Gateway GatewayConfig `yaml:"gateway"`
 }
@@ -51,6 +52,7 @@ func NewConfig() *Config {
 		Results: "all",
 		Detail:  "full",
 		HTTP:    "127.0.0.1:9644",
+		Admin:   newAdminConfig(),
 		Log:     LogConfig{Level: "info", Format: "text"},
 		Gateway: newGatewayConfig(),
 	}

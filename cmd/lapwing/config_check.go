@@ -21,6 +21,7 @@ func (l *loader) check() {
 	if l.config.HTTP != "" {
 		l.checkListen("http", l.config.HTTP)
 	}
+	l.checkServer("admin", &l.config.Admin.TLS, l.config.Admin.TokensFile, l.config.Admin.ReadHeaderTimeout, l.config.Admin.ReadTimeout)
 	l.checkGateway()
 }
 

@@ -4,14 +4,21 @@ import "time"
 
 // GatewayConfig is the section gateway: the HTTP server of lapwing gateway.
 type GatewayConfig struct {
-	Listen string `yaml:"listen"`
+	Listen string          `yaml:"listen"`
+	TLS    ServerTLSConfig `yaml:"tls"`
+	// TokensFile has the bearer tokens that are taken, one a line; empty: none is needed.
+	TokensFile File `yaml:"tokens_file"`
 	// WriteTimeout bounds the time until Kafka has acknowledged the event.
 	WriteTimeout time.Duration `yaml:"write_timeout" min:"10ms" max:"5m"`
 	// Timeout bounds the time from there until the result is there.
 	Timeout      time.Duration `yaml:"timeout" min:"10ms" max:"5m"`
 	BodyBytesMax Bytes         `yaml:"body_bytes_max" min:"64" max:"100MiB"`
 	// InFlightMax is how many requests are handled at a time.
-	InFlightMax       int           `yaml:"in_flight_max" min:"1" max:"1000000"`
+	InFlightMax int `yaml:"in_flight_max" min:"1" max:"1000000"`
+	// RateMax is how many events are taken in a second, and at once after a pause; 0: no limit.
+	RateMax int `yaml:"rate_max" min:"0" max:"10000000"`
+	// ConnectionsMax is how many connections are open at a time.
+	ConnectionsMax    int           `yaml:"connections_max" min:"1" max:"1000000"`
 	HeaderBytesMax    Bytes         `yaml:"header_bytes_max" min:"1KiB" max:"1MiB"`
 	ReadHeaderTimeout time.Duration `yaml:"read_header_timeout" min:"10ms" max:"5m"`
 	ReadTimeout       time.Duration `yaml:"read_timeout" min:"10ms" max:"5m"`
@@ -32,6 +39,7 @@ func newGatewayConfig() GatewayConfig {
 		Timeout:           5 * time.Second,
 		BodyBytesMax:      64 << 10,
 		InFlightMax:       1024,
+		ConnectionsMax:    4096,
 		HeaderBytesMax:    16 << 10,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
@@ -43,8 +51,5 @@ func newGatewayConfig() GatewayConfig {
 func (l *loader) checkGateway() {
 	g := &l.config.Gateway
 	l.checkListen("gateway.listen", g.Listen)
-	if g.ReadHeaderTimeout > g.ReadTimeout {
-		l.relation("must be at most gateway.read_timeout, "+shortDuration(g.ReadTimeout),
-			"gateway.read_header_timeout", "gateway.read_timeout")
-	}
+	l.checkServer("gateway", &g.TLS, g.TokensFile, g.ReadHeaderTimeout, g.ReadTimeout)
 }

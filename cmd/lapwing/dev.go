@@ -27,12 +27,12 @@ type devCmd struct {
 // Help is what --help prints beside the flags.
 func (c *devCmd) Help() string {
 	return `Everything in one process, in memory and on loopback: Kafka with one partition a topic, Redis, the engine and the gateway.
-Real clients connect to it. Everything is gone when it ends.`
+Real clients connect to it. Everything is gone when it ends. Of the environment it takes LAPWING_GATEWAY_... and LAPWING_ADMIN_...`
 }
 
 // Run starts the services, the engine and the gateway, says where they are, and works until a signal.
 func (c *devCmd) Run(ctx context.Context, con *console) error {
-	config, err := c.config()
+	config, err := c.config(con.environ)
 	if err != nil {
 		return err
 	}
@@ -68,18 +68,19 @@ func (c *devCmd) Run(ctx context.Context, con *console) error {
 
 	ctx, stop := drainOnSignal(ctx, con.stderr)
 	defer stop()
-	log, registry := newLogger(con.stderr, config.Log), newRegistry()
+	log := newLogger(con.stderr, config.Log)
+	registry, servers := newRegistry()
 	engine, closeEngine, err := config.engine(log, registry)
 	if err != nil {
 		return err
 	}
 	defer closeEngine()
-	g, closeGateway, err := config.gateway(log, registry, gatewayListener)
+	g, closeGateway, err := config.gateway(log, registry, servers, gatewayListener)
 	if err != nil {
 		return err
 	}
 	defer closeGateway()
-	admin, err := config.admin(log, registry, engine.Alive, engine.Ready)
+	admin, err := config.admin(log, registry, servers, engine.Alive, engine.Ready)
 	if err != nil {
 		return err
 	}
@@ -90,13 +91,20 @@ func (c *devCmd) Run(ctx context.Context, con *console) error {
 // devPartitions is the partition count of each topic of lapwing dev.
 const devPartitions = 1
 
-// config returns the defaults with the input topics of the command line, which are checked as those of a file are.
-func (c *devCmd) config() (*Config, error) {
+// config returns the defaults with the input topics of the command line, and with what the environment says of the two HTTP
+// servers but where the gateway listens; all is checked as that of a file is.
+func (c *devCmd) config(environ []string) (*Config, error) {
 	l := newLoader("")
+	l.readEnviron(slices.DeleteFunc(slices.Clone(environ), func(entry string) bool {
+		ours := strings.HasPrefix(entry, variablePrefix+"GATEWAY_") || strings.HasPrefix(entry, variablePrefix+"ADMIN_")
+		return !ours || strings.HasPrefix(entry, variablePrefix+"GATEWAY_LISTEN=")
+	}))
 	l.setFromVariable(l.field("kafka.input"), strings.Join(c.Input, ","))
 	for path, g := range l.given {
-		g.origin.variable = "--input"
-		l.given[path] = g
+		if strings.HasPrefix(path, "kafka.input") {
+			g.origin.variable = "--input"
+			l.given[path] = g
+		}
 	}
 	l.check()
 	if len(l.problems) > 0 {
@@ -108,17 +116,18 @@ func (c *devCmd) config() (*Config, error) {
 // introduce says where everything is, and what to try.
 func (c *devCmd) introduce(con *console, config *Config, gateway string) {
 	kafka, k := config.Kafka.Brokers[0], &config.Kafka
+	gateway, admin := config.Gateway.TLS.url(gateway), config.Admin.TLS.url(config.HTTP)
 	fmt.Fprintf(con.stdout, `Lapwing runs, all in memory:
   Kafka    %s   topics %s -> %s, %s
   Redis    %s
-  gateway  http://%s/event
-  admin    http://%s/metrics, /readyz
+  gateway  %s/event
+  admin    %s/metrics, /readyz
 Try:
-  curl -XPOST http://%s/event -H 'Content-Type: application/json' -d '{"type":"deposit","amount":"42.00","user_id":1,"time":10}'
+  curl -XPOST %s/event -H 'Content-Type: application/json' -d '{"type":"deposit","amount":"42.00","user_id":1,"time":10}'
   kcat -b %s -C -t %s -o beginning
   echo '{"type":"withdraw","amount":"150.00","user_id":7,"time":20}' | kcat -b %s -P -t %s -k 7
 Stop with Ctrl-C.
-`, kafka, strings.Join(k.Input, ","), k.Output, k.DeadLetters, config.Redis.Addrs[0], gateway, config.HTTP, gateway, kafka, k.Output, kafka, k.Input[0])
+`, kafka, strings.Join(k.Input, ","), k.Output, k.DeadLetters, config.Redis.Addrs[0], gateway, admin, gateway, kafka, k.Output, kafka, k.Input[0])
 }
 
 func listenFor(what, flag, addr string) (net.Listener, error) {

@@ -54,7 +54,7 @@ func startDev(t *testing.T, args ...string) (printed, url string) {
 			t.Error("dev did not end within 20s")
 		}
 	})
-	where := regexp.MustCompile(`gateway +(http://127\.0\.0\.1:[1-9][0-9]*/event)`)
+	where := regexp.MustCompile(`gateway +(https?://127\.0\.0\.1:[1-9][0-9]*/event)`)
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if found := where.FindStringSubmatch(stdout.String()); found != nil {
 			return stdout.String(), found[1]

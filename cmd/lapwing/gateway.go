@@ -20,14 +20,15 @@ func (c *gatewayCmd) Run(ctx context.Context, con *console) error {
 	}
 	ctx, stop := drainOnSignal(ctx, con.stderr)
 	defer stop()
-	log, registry := newLogger(con.stderr, config.Log), newRegistry()
-	g, closeAll, err := config.gateway(log, registry, nil)
+	log := newLogger(con.stderr, config.Log)
+	registry, servers := newRegistry()
+	g, closeAll, err := config.gateway(log, registry, servers, nil)
 	if err != nil {
 		return err
 	}
 	defer closeAll()
 	alive := func() (bool, string) { return true, "" } // it answers
-	admin, err := config.admin(log, registry, alive, func() (bool, string) {
+	admin, err := config.admin(log, registry, servers, alive, func() (bool, string) {
 		if err := g.Ready(); err != nil {
 			return false, err.Error() + "\n"
 		}

@@ -23,6 +23,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/lapwing/lapwing/consumer/consumertest"
+	"github.com/lapwing/lapwing/consumer/httpd"
 )
 
 // The table of metrics, the dashboard and the alert rules name metrics: these tests go from what the binary registers.
@@ -89,12 +90,16 @@ func (d *describer) Unregister(prometheus.Collector) bool { return false }
 func registeredMetrics(t *testing.T) map[string]string {
 	t.Helper()
 	var d describer
+	servers, err := httpd.NewMetrics(&d)
+	if err != nil {
+		t.Fatal(err)
+	}
 	_, closeEngine, err := NewConfig().engine(slog.New(slog.DiscardHandler), &d)
 	if err != nil {
 		t.Fatal(err)
 	}
 	closeEngine()
-	_, closeGateway, err := NewConfig().gateway(slog.New(slog.DiscardHandler), &d, nil)
+	_, closeGateway, err := NewConfig().gateway(slog.New(slog.DiscardHandler), &d, servers, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +167,7 @@ func TestMetricsTable(t *testing.T) {
 
 // TestMetricLabels: the labels are of a few kinds, each of which is bounded by the partitions, the rules or the code.
 func TestMetricLabels(t *testing.T) {
-	bounded := []string{"partition", "code", "reason", "outcome", "use", "cause", "fate"}
+	bounded := []string{"partition", "code", "reason", "outcome", "use", "cause", "fate", "listener"}
 	for name, column := range registeredMetrics(t) {
 		for _, m := range inlineCode.FindAllStringSubmatch(column, -1) {
 			if !slices.Contains(bounded, m[1]) {

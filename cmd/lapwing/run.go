@@ -21,13 +21,14 @@ func (c *runCmd) Run(ctx context.Context, con *console) error {
 	limitGarbage()
 	ctx, stop := drainOnSignal(ctx, con.stderr)
 	defer stop()
-	log, registry := newLogger(con.stderr, config.Log), newRegistry()
+	log := newLogger(con.stderr, config.Log)
+	registry, servers := newRegistry()
 	engine, closeAll, err := config.engine(log, registry)
 	if err != nil {
 		return err
 	}
 	defer closeAll()
-	admin, err := config.admin(log, registry, engine.Alive, engine.Ready)
+	admin, err := config.admin(log, registry, servers, engine.Alive, engine.Ready)
 	if err != nil {
 		return err
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,6 +15,7 @@ import (
 	"github.com/lapwing/lapwing/consumer"
 	"github.com/lapwing/lapwing/consumer/contract"
 	"github.com/lapwing/lapwing/consumer/gateway"
+	"github.com/lapwing/lapwing/consumer/httpd"
 	"github.com/lapwing/lapwing/consumer/wire"
 	"github.com/lapwing/lapwing/state"
 )
@@ -50,11 +50,15 @@ func serve(ctx context.Context, stopMax time.Duration, services ...service) erro
 	}
 }
 
-// newRegistry returns a registry with the metrics of the process and of Go.
-func newRegistry() *prometheus.Registry {
+// newRegistry returns a registry with the metrics of the process and of Go, and those of its HTTP servers.
+func newRegistry() (*prometheus.Registry, *httpd.Metrics) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return registry
+	servers, err := httpd.NewMetrics(registry)
+	if err != nil {
+		panic(err) // as MustRegister: two of a name in a registry of nobody else's
+	}
+	return registry, servers
 }
 
 // engine builds the engine of a configuration. The caller calls closeAll when it has ended.
@@ -134,11 +138,12 @@ func (c *Config) engineOptions() (consumer.Options, error) {
 	return o, nil
 }
 
-// gateway builds the gateway of a configuration. The caller calls closeAll when it has ended.
-func (c *Config) gateway(log *slog.Logger, registry prometheus.Registerer, listener net.Listener) (g *gateway.Gateway, closeAll func(), err error) {
+// gateway builds the gateway of a configuration; the listener may be nil. The caller calls closeAll when it has ended.
+func (c *Config) gateway(log *slog.Logger, registry prometheus.Registerer, servers *httpd.Metrics, listener net.Listener) (g *gateway.Gateway, closeAll func(), err error) {
 	k, w := &c.Kafka, &c.Gateway
 	o := gateway.DefaultOptions()
-	o.Logger, o.Registerer, o.Listen, o.Listener = log, registry, w.Listen, listener
+	o.Logger, o.Registerer, o.HTTP = log, registry, c.gatewayServer()
+	o.HTTP.Listener, o.HTTP.Metrics = listener, servers
 	o.Input, o.Output = k.Input[0], k.Output // any input would do: the engine reads all
 	if o.Decoder, err = c.DecoderOptions(); err != nil {
 		return nil, nil, err
@@ -147,8 +152,7 @@ func (c *Config) gateway(log *slog.Logger, registry prometheus.Registerer, liste
 		return nil, nil, err
 	}
 	o.WriteTimeout, o.ResultTimeout, o.DrainTimeout = w.WriteTimeout, w.Timeout, w.DrainTimeout
-	o.BodyBytesMax, o.InFlightMax, o.HeaderBytesMax = int64(w.BodyBytesMax), w.InFlightMax, int(w.HeaderBytesMax)
-	o.ReadHeaderTimeout, o.ReadTimeout, o.IdleTimeout = w.ReadHeaderTimeout, w.ReadTimeout, w.IdleTimeout
+	o.BodyBytesMax, o.InFlightMax, o.RateMax = int64(w.BodyBytesMax), w.InFlightMax, w.RateMax
 	o.FetchWaitMax, o.FetchBytesMax = k.FetchWaitMax, int32(k.FetchBytesMax)
 	o.DecompressedBytesMax, o.RequestTimeout = int(k.DecompressedBytesMax), k.RequestTimeout
 	wireOptions, err := c.WireOptions()
@@ -166,22 +170,24 @@ func (c *Config) gateway(log *slog.Logger, registry prometheus.Registerer, liste
 }
 
 // admin returns a service for /metrics, /healthz and /readyz; it listens before it returns.
-func (c *Config) admin(log *slog.Logger, registry *prometheus.Registry, alive, ready func() (bool, string)) (service, error) {
+func (c *Config) admin(log *slog.Logger, registry *prometheus.Registry, servers *httpd.Metrics, alive, ready func() (bool, string)) (service, error) {
 	if c.HTTP == "" {
 		return func(ctx context.Context) error { <-ctx.Done(); return nil }, nil
 	}
-	listener, err := net.Listen("tcp", c.HTTP)
+	o := c.adminServer()
+	o.Logger, o.Metrics = log, servers
+	server, err := httpd.New(o)
+	if err != nil {
+		return nil, err
+	}
+	addr, err := server.Listen(context.Background())
 	if err != nil {
 		return nil, fmt.Errorf("http: %s cannot be listened on: %w; choose another address with the key http, or empty for none", c.HTTP, err)
 	}
-	log.Info("admin endpoints", "address", listener.Addr().String())
-	server := &http.Server{Handler: consumer.OpsHandler(alive, ready, registry, c.Pprof), ReadHeaderTimeout: c.Gateway.ReadHeaderTimeout}
+	log.Info("admin endpoints", "address", addr.String())
 	return func(ctx context.Context) error {
-		stop := context.AfterFunc(ctx, func() { _ = server.Close() })
+		stop := context.AfterFunc(ctx, func() { _ = server.Stop(0) }) // nothing here is worth a wait
 		defer stop()
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("http: %w", err)
-		}
-		return nil
+		return server.Serve(consumer.OpsHandler(alive, ready, registry, c.Pprof))
 	}, nil
 }

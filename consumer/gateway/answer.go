@@ -16,8 +16,10 @@ const (
 	reasonMethod           contract.Reason = "method_not_allowed"
 	reasonMediaType        contract.Reason = "unsupported_media_type"
 	reasonBody             contract.Reason = "unreadable_body"
+	reasonSlow             contract.Reason = "request_timeout"
 	reasonNotReady         contract.Reason = "not_ready"
 	reasonBusy             contract.Reason = "busy"
+	reasonRate             contract.Reason = "rate_limited"
 	reasonNotWritten       contract.Reason = "not_written"
 	reasonUnknownIfWritten contract.Reason = "unknown_if_written"
 	reasonNoResult         contract.Reason = "no_result"
@@ -29,7 +31,7 @@ const (
 // never sent.
 const statusClientGone = 499
 
-// retryAfterSeconds is the pause that a 503 asks for.
+// retryAfterSeconds is the pause that a 503 and a 429 ask for: at any rate of whole events a second there is one more by then.
 const retryAfterSeconds = "1"
 
 // Values of member written: whether the event is in the input topic.
@@ -86,7 +88,7 @@ func (a answer) write(w http.ResponseWriter) {
 	if a.allow != "" {
 		h.Set("Allow", a.allow)
 	}
-	if a.status == http.StatusServiceUnavailable {
+	if a.status == http.StatusServiceUnavailable || a.status == http.StatusTooManyRequests {
 		h.Set("Retry-After", retryAfterSeconds)
 	}
 	w.WriteHeader(a.status)

@@ -3,8 +3,9 @@
 //
 // # A request's life
 //
-//  1. The headers are checked: 404, 405, 415. At most Options.InFlightMax requests go on, the next is
-//     answered 503.
+//  1. The server (package httpd) has let the client in; otherwise it is answered 401 or 403. The headers are
+//     checked (404, 405, 415). At most Options.InFlightMax requests go on, the next is answered 503; at most
+//     Options.RateMax events are taken in a second, the next is answered 429.
 //  2. The body is read, at most Options.BodyBytesMax bytes of it (413), and decoded as the engine will
 //     decode it (contract.Decoder). What is no event is answered 400 with its reason, and never
 //     reaches the topic.
@@ -35,7 +36,7 @@
 //
 // # Ownership
 //
-// [New] starts nothing. [Gateway.Run] owns the listener, the HTTP server and one goroutine for each
-// partition of both topics, and has ended them all when it returns. The wire.Client is the caller's; if its
-// Topics are restricted, they must contain the input topic.
+// [New] starts nothing. [Gateway.Run] owns the HTTP server and one goroutine for each partition of both
+// topics, and has ended them all when it returns. The wire.Client is the caller's; if its Topics are
+// restricted, they must contain the input topic.
 package gateway

@@ -186,7 +186,7 @@ func (c *cluster) serve(t testing.TB, adjust func(*Options)) *running {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.Listener = listener
+	o.HTTP.Listener = listener
 	log := new(logBuffer)
 	o.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	if adjust != nil {
@@ -216,7 +216,7 @@ func (c *cluster) serve(t testing.TB, adjust func(*Options)) *running {
 			t.Errorf("Run: %v", err)
 		}
 		// Neither bodies nor headers nor ids are logged, whatever a test did.
-		for _, secret := range []string{"amount", "deposit", "traceparent", string(g.waiters.prefix)} {
+		for _, secret := range []string{"amount", "deposit", "traceparent", "lapwing-test-secret", string(g.waiters.prefix)} {
 			if strings.Contains(log.String(), secret) {
 				t.Errorf("%q is in the log: %s", secret, log)
 			}

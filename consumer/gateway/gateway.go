@@ -3,19 +3,21 @@ package gateway
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/lapwing/lapwing/consumer/httpd"
 )
 
 // Gateway serves POST /event. Make one with New and Run it once.
 type Gateway struct {
 	options Options
 	log     *slog.Logger
+	server  *httpd.Server
 	metrics *metrics
 	status  *status
 	waiters *waiters
@@ -27,22 +29,28 @@ type Gateway struct {
 // ErrRan is returned by a second Run.
 var ErrRan = errors.New("gateway: Run was called before")
 
-// New checks the options and registers the metrics. It connects to nothing and listens on nothing.
+// New checks the options, reads the files of Options.HTTP and registers the metrics. It connects to nothing and listens on
+// nothing.
 func New(o Options) (*Gateway, error) {
-	if err := o.validate(); err != nil {
-		return nil, err
-	}
 	g := &Gateway{options: o, log: o.Logger, status: newStatus(), waiters: newWaiters()}
-	var err error
-	if g.metrics, err = newMetrics(o.Registerer, g.Ready); err != nil {
-		return nil, err
-	}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}
 	g.log = g.log.With("component", "gateway")
-	if o.Listener != nil {
-		g.setAddr(o.Listener.Addr())
+	server := o.HTTP
+	server.Name, server.Logger = "gateway", g.log
+	// From the end of the header on: everything that handling takes, and a slow client.
+	server.WriteTimeout = o.HTTP.ReadTimeout + 2*o.WriteTimeout + o.ResultTimeout + o.HTTP.ReadTimeout
+	var err error
+	g.server, err = httpd.New(server)
+	if err := errors.Join(o.validate(), err); err != nil {
+		return nil, err
+	}
+	if g.metrics, err = newMetrics(o.Registerer, g.Ready); err != nil {
+		return nil, err
+	}
+	if o.HTTP.Listener != nil {
+		g.setAddr(o.HTTP.Listener.Addr())
 	}
 	return g, nil
 }
@@ -68,14 +76,11 @@ func (g *Gateway) Run(ctx context.Context) error {
 	if !g.ran.CompareAndSwap(false, true) {
 		return ErrRan
 	}
-	listener := g.options.Listener
-	if listener == nil {
-		var err error
-		if listener, err = new(net.ListenConfig).Listen(ctx, "tcp", g.options.Listen); err != nil {
-			return fmt.Errorf("gateway: %w", err)
-		}
-		g.setAddr(listener.Addr())
+	addr, err := g.server.Listen(ctx)
+	if err != nil {
+		return err
 	}
+	g.setAddr(addr)
 	// Requests in flight need writers and readers while they drain, when ctx has ended.
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var group sync.WaitGroup
@@ -89,53 +94,31 @@ func (g *Gateway) Run(ctx context.Context) error {
 	group.Go(func() { results.watchTopics(work) })
 	hurry := make(chan struct{})
 	handler := newHandler(&g.options, g.metrics, g.status, g.waiters, writer.submit, hurry)
-	return g.serve(ctx, listener, handler, hurry)
+	return g.serve(ctx, handler, hurry)
 }
 
 // grace is how long the answers that hurry brings may take to reach their clients.
 const grace = time.Second
 
 // serve runs the HTTP server until ctx ends or it fails.
-func (g *Gateway) serve(ctx context.Context, listener net.Listener, h http.Handler, hurry chan<- struct{}) error {
-	o := &g.options
-	server := &http.Server{
-		Handler:           h,
-		ReadHeaderTimeout: o.ReadHeaderTimeout,
-		ReadTimeout:       o.ReadTimeout,
-		// From the end of the header on: everything that handling takes, and a slow client.
-		WriteTimeout:   o.ReadTimeout + 2*o.WriteTimeout + o.ResultTimeout + o.ReadTimeout,
-		IdleTimeout:    o.IdleTimeout,
-		MaxHeaderBytes: o.HeaderBytesMax,
-		ErrorLog:       slog.NewLogLogger(g.log.Handler(), slog.LevelWarn),
-	}
+func (g *Gateway) serve(ctx context.Context, h http.Handler, hurry chan<- struct{}) error {
 	served := make(chan error, 1)
 	var group sync.WaitGroup
 	defer group.Wait()
-	group.Go(func() { served <- server.Serve(listener) })
-	g.log.Info("gateway is listening", "addr", listener.Addr().String())
+	group.Go(func() { served <- g.server.Serve(h) })
+	g.log.Info("gateway is listening", "addr", g.Addr().String())
 
 	select {
 	case err := <-served:
 		close(hurry)
-		return errors.Join(fmt.Errorf("gateway: serve on %s: %w", listener.Addr(), err), g.drain(server, 0))
+		return errors.Join(err, g.server.Stop(grace))
 	case <-ctx.Done():
 	}
 	g.log.Info("gateway is stopping")
-	hurried := time.AfterFunc(o.DrainTimeout, func() { close(hurry) })
+	hurried := time.AfterFunc(g.options.DrainTimeout, func() { close(hurry) })
 	defer hurried.Stop()
-	if err := g.drain(server, o.DrainTimeout); err != nil {
+	if err := g.server.Stop(g.options.DrainTimeout + grace); err != nil {
 		g.log.Warn("clients did not take their answers in time", "err", err)
-	}
-	return nil
-}
-
-// drain waits until all requests are answered, at most the timeout and grace, and then ends the
-// connections that are left, whose handlers see it.
-func (g *Gateway) drain(server *http.Server, timeout time.Duration) error {
-	ctx, cancel := context.WithTimeout(context.Background(), timeout+grace)
-	defer cancel()
-	if err := server.Shutdown(ctx); err != nil {
-		return errors.Join(err, server.Close())
 	}
 	return nil
 }

@@ -6,11 +6,13 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/segmentio/kafka-go/protocol"
+	"golang.org/x/time/rate"
 
 	"github.com/lapwing/lapwing/consumer/contract"
 	"github.com/lapwing/lapwing/consumer/wire"
@@ -24,6 +26,7 @@ type handler struct {
 	waiters  *waiters
 	submit   func(*message) error // a writer's
 	inFlight chan struct{}        // one element for each event that is handled
+	rate     *rate.Limiter        // of events
 	decoders sync.Pool            // of *contract.Decoder
 	hurry    <-chan struct{}      // closed: answer at once with what is known
 }
@@ -32,6 +35,10 @@ func newHandler(o *Options, m *metrics, s *status, w *waiters, submit func(*mess
 	h := &handler{
 		options: o, metrics: m, status: s, waiters: w, submit: submit, hurry: hurry,
 		inFlight: make(chan struct{}, o.InFlightMax),
+		rate:     rate.NewLimiter(rate.Inf, 0),
+	}
+	if o.RateMax > 0 {
+		h.rate = rate.NewLimiter(rate.Limit(o.RateMax), o.RateMax)
 	}
 	h.decoders.New = func() any { return contract.NewDecoder(o.Decoder) }
 	return h
@@ -45,9 +52,10 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
 		a := h.event(w, r)
 		h.metrics.answered(a, time.Since(began))
-		if a.status != statusClientGone {
-			a.write(w)
+		if a.status == statusClientGone {
+			panic(http.ErrAbortHandler) // or net/http would answer 200, which half a client may still read
 		}
+		a.write(w)
 	case "/healthz":
 		h.probe(w, r, nil)
 	case "/readyz":
@@ -86,6 +94,11 @@ func (h *handler) event(w http.ResponseWriter, r *http.Request) answer {
 		h.metrics.inFlight.Dec()
 		<-h.inFlight
 	}()
+	if !h.rate.Allow() {
+		a := refusal(http.StatusTooManyRequests, reasonRate, fmt.Sprintf("%d events a second are taken, which is the most", h.options.RateMax))
+		a.written = writtenNo
+		return a
+	}
 	body, a, ok := h.body(w, r)
 	if !ok {
 		return a
@@ -140,6 +153,9 @@ func (h *handler) body(w http.ResponseWriter, r *http.Request) (body []byte, a a
 	case errors.As(err, &tooLarge):
 		return nil, refusal(http.StatusRequestEntityTooLarge, contract.ReasonTooLarge,
 			fmt.Sprintf("the body has more than %d bytes", h.options.BodyBytesMax)), false
+	case errors.Is(err, os.ErrDeadlineExceeded): // before the context, which net/http ends then
+		return nil, refusal(http.StatusRequestTimeout, reasonSlow,
+			fmt.Sprintf("the request was not received within %v", h.options.HTTP.ReadTimeout)), false
 	case r.Context().Err() != nil:
 		return nil, clientGone(), false
 	default:

@@ -99,7 +99,7 @@ func TestListen(t *testing.T) {
 	}
 	defer taken.Close()
 	o := DefaultOptions()
-	o.Client, o.Listen = c.wire(t, nil), taken.Addr().String()
+	o.Client, o.HTTP.Listen = c.wire(t, nil), taken.Addr().String()
 	g, err := New(o)
 	if err != nil {
 		t.Fatal(err)
@@ -107,10 +107,10 @@ func TestListen(t *testing.T) {
 	if g.Addr() != nil {
 		t.Errorf("Addr %v before Run", g.Addr())
 	}
-	if err := g.Run(t.Context()); err == nil || !strings.Contains(err.Error(), o.Listen) {
-		t.Errorf("Run on a taken port: %v, want an error that names %s", err, o.Listen)
+	if err := g.Run(t.Context()); err == nil || !strings.Contains(err.Error(), o.HTTP.Listen) {
+		t.Errorf("Run on a taken port: %v, want an error that names %s", err, o.HTTP.Listen)
 	}
-	o.Listen = "127.0.0.1:0"
+	o.HTTP.Listen = "127.0.0.1:0"
 	if g, err = New(o); err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +139,7 @@ func TestListenerFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := DefaultOptions()
-	o.Client, o.Listener = c.wire(t, nil), listener
+	o.Client, o.HTTP.Listener = c.wire(t, nil), listener
 	g, err := New(o)
 	if err != nil {
 		t.Fatal(err)

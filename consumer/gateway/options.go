@@ -4,12 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/lapwing/lapwing/consumer/contract"
+	"github.com/lapwing/lapwing/consumer/httpd"
 	"github.com/lapwing/lapwing/consumer/wire"
 )
 
@@ -30,10 +30,9 @@ type Options struct {
 	// Partitioner must be the engine's, too.
 	Partitioner contract.Partitioner
 
-	// Listen is the address to listen on, host:port; port 0 takes a free one.
-	Listen string
-	// Listener, if not nil, is used instead of Listen. Run closes it.
-	Listener net.Listener
+	// HTTP is of the server: where it listens, who may ask, and what of it is bounded. Name, Logger and WriteTimeout are the
+	// gateway's to set.
+	HTTP httpd.Options
 
 	// WriteTimeout bounds how long an event waits for its turn to be written, and again the write itself
 	// with all its tries.
@@ -44,16 +43,12 @@ type Options struct {
 	BodyBytesMax int64
 	// InFlightMax is how many requests are handled at a time; each may hold BodyBytesMax.
 	InFlightMax int
+	// RateMax is how many events are taken in a second, and at once after a pause; 0: no limit.
+	RateMax int
 	// BatchBytesMax bounds what is written to a partition at once. It should be below the input topic's
 	// max.message.bytes: what the topic does not take is split and sent again.
 	BatchBytesMax int
 
-	// ReadHeaderTimeout and ReadTimeout bound reading a request's header, and all of it.
-	ReadHeaderTimeout, ReadTimeout time.Duration
-	// IdleTimeout ends a connection without requests.
-	IdleTimeout time.Duration
-	// HeaderBytesMax is the size of the largest request header.
-	HeaderBytesMax int
 	// DrainTimeout is how long Run, when its context ends, lets the requests in flight go on. After it
 	// they are answered at once, with what is known.
 	DrainTimeout time.Duration
@@ -72,10 +67,12 @@ type Options struct {
 
 // DefaultOptions returns the defaults of everything but Client.
 func DefaultOptions() Options {
+	server := httpd.DefaultOptions()
+	server.Listen = "127.0.0.1:5001"
 	return Options{
 		Input:  "events",
 		Output: "alerts",
-		Listen: "127.0.0.1:5001",
+		HTTP:   server,
 
 		WriteTimeout:  3 * time.Second,
 		ResultTimeout: 5 * time.Second,
@@ -83,11 +80,7 @@ func DefaultOptions() Options {
 		InFlightMax:   1024,
 		BatchBytesMax: 512 << 10,
 
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		HeaderBytesMax:    16 << 10,
-		DrainTimeout:      3 * time.Second,
+		DrainTimeout: 3 * time.Second,
 
 		MetadataInterval:     30 * time.Second,
 		FetchWaitMax:         500 * time.Millisecond,
@@ -109,16 +102,12 @@ func (o *Options) validate() error {
 	require(o.Input != "", "Input is empty")
 	require(o.Output != "", "Output is empty")
 	require(o.Input != o.Output || o.Input == "", "Input and Output are both %q, must be two topics", o.Input)
-	require(o.Listener != nil || o.Listen != "", "Listen is empty")
 	for _, d := range []struct {
 		name  string
 		value time.Duration
 	}{
 		{"WriteTimeout", o.WriteTimeout},
 		{"ResultTimeout", o.ResultTimeout},
-		{"ReadHeaderTimeout", o.ReadHeaderTimeout},
-		{"ReadTimeout", o.ReadTimeout},
-		{"IdleTimeout", o.IdleTimeout},
 		{"DrainTimeout", o.DrainTimeout},
 		{"MetadataInterval", o.MetadataInterval},
 		{"FetchWaitMax", o.FetchWaitMax},
@@ -129,8 +118,8 @@ func (o *Options) validate() error {
 	}
 	require(o.BodyBytesMax > 0, "BodyBytesMax is %d, must be above 0", o.BodyBytesMax)
 	require(o.InFlightMax > 0, "InFlightMax is %d, must be above 0", o.InFlightMax)
+	require(o.RateMax >= 0, "RateMax is %d, must be 0 or above", o.RateMax)
 	require(o.BatchBytesMax > 0, "BatchBytesMax is %d, must be above 0", o.BatchBytesMax)
-	require(o.HeaderBytesMax > 0, "HeaderBytesMax is %d, must be above 0", o.HeaderBytesMax)
 	require(o.FetchBytesMax > 0, "FetchBytesMax is %d, must be above 0", o.FetchBytesMax)
 	require(o.DecompressedBytesMax > 0, "DecompressedBytesMax is %d, must be above 0", o.DecompressedBytesMax)
 	return errors.Join(errs...)

@@ -84,7 +84,11 @@ func TestObjects(t *testing.T) {
 
 // TestPods: what a Deployment's pods refer to exists, and they run with no more rights than needed.
 func TestPods(t *testing.T) {
-	everyCase(t, func(t *testing.T, _ map[string]any, objects []metav1.Object) {
+	everyCase(t, func(t *testing.T, values map[string]any, objects []metav1.Object) {
+		scheme := corev1.URISchemeHTTP
+		if hasAdminTLS(values) {
+			scheme = corev1.URISchemeHTTPS
+		}
 		configMaps, accounts := of[*corev1.ConfigMap](t, objects), of[*corev1.ServiceAccount](t, objects)
 		for name, d := range of[*appsv1.Deployment](t, objects) {
 			template := d.Spec.Template
@@ -115,8 +119,8 @@ func TestPods(t *testing.T) {
 				t.Errorf("%s: resources are %v", name, c.Resources)
 			}
 			for probe, path := range map[*corev1.Probe]string{c.StartupProbe: "/healthz", c.LivenessProbe: "/healthz", c.ReadinessProbe: "/readyz"} {
-				if probe.HTTPGet.Path != path || portOf(c, probe.HTTPGet.Port) != 9644 {
-					t.Errorf("%s: a probe asks %v, want %s on port 9644", name, probe.HTTPGet, path)
+				if probe.HTTPGet.Path != path || portOf(c, probe.HTTPGet.Port) != 9644 || probe.HTTPGet.Scheme != scheme {
+					t.Errorf("%s: a probe asks %v, want %s on port 9644 by %s", name, probe.HTTPGet, path, scheme)
 				}
 			}
 			for _, spread := range pod.TopologySpreadConstraints {
@@ -144,6 +148,14 @@ func TestPods(t *testing.T) {
 			}
 		}
 	})
+}
+
+// hasAdminTLS reports whether values turn on TLS for the admin endpoints.
+func hasAdminTLS(values map[string]any) bool {
+	config, _ := values["config"].(map[string]any)
+	admin, _ := config["admin"].(map[string]any)
+	section, _ := admin["tls"].(map[string]any)
+	return section["enabled"] == true
 }
 
 // TestGrace: Kubernetes does not kill a pod that still drains. What the process may take is the configured drain timeout
@@ -197,7 +209,7 @@ func stopGrace(t *testing.T) time.Duration {
 
 // TestServices: services, and what scrapes them, reach pods that have the ports.
 func TestServices(t *testing.T) {
-	everyCase(t, func(t *testing.T, _ map[string]any, objects []metav1.Object) {
+	everyCase(t, func(t *testing.T, values map[string]any, objects []metav1.Object) {
 		deployments, services := of[*appsv1.Deployment](t, objects), of[*corev1.Service](t, objects)
 		for name, s := range services {
 			reached := selected(deployments, labels.SelectorFromSet(s.Spec.Selector))
@@ -229,7 +241,12 @@ func TestServices(t *testing.T) {
 			if len(scraped) != 1 || len(m.Spec.Endpoints) != 1 {
 				t.Fatalf("%s scrapes %d services at %d endpoints", name, len(scraped), len(m.Spec.Endpoints))
 			}
-			if e := m.Spec.Endpoints[0]; e.Port != scraped[0].Spec.Ports[0].Name || e.Path != "/metrics" {
+			e := m.Spec.Endpoints[0]
+			if hasAdminTLS(values) != (e.Scheme == "https") || hasAdminTLS(values) != (e.TLSConfig != nil) || e.Authorization == nil ||
+				e.Authorization.Credentials.Name != "lapwing-prometheus" || e.TLSConfig.CA.Secret.Key != "ca.crt" {
+				t.Errorf("%s scrapes by %q with %v and %v", name, e.Scheme, e.TLSConfig, e.Authorization)
+			}
+			if e.Port != scraped[0].Spec.Ports[0].Name || e.Path != "/metrics" {
 				t.Errorf("%s scrapes %s of port %s", name, e.Path, e.Port)
 			}
 		}
@@ -310,13 +327,13 @@ func TestEgress(t *testing.T) {
 
 // TestScaling: a scaler's target exists, says no number itself, and never has more members than partitions.
 func TestScaling(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
+	readme, err := os.ReadFile("../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	documented := func(metric string) {
 		if !strings.Contains(string(readme), "`"+metric+"`") {
-			t.Errorf("README.md does not know the metric %s", metric)
+			t.Errorf("deploy/README.md does not know the metric %s", metric)
 		}
 	}
 	scalers := 0
@@ -395,6 +412,7 @@ func TestRefused(t *testing.T) {
 		{"secret that is no file", m{"secretFiles": []any{m{"variable": "LAPWING_REDIS_PASSWORD", "existingSecret": "a", "key": "b"}}}, "variable"},
 		{"password", m{"config": m{"redis": m{"password": "x"}}}, "config.redis.password must not be set: a ConfigMap is no place"},
 		{"nested password", m{"config": m{"kafka": m{"sasl": m{"password": "x"}}}}, "config.kafka.sasl.password must not be set"},
+		{"no truth", m{"config": m{"admin": m{"tls": m{"enabled": "yes"}}}}, "/config/admin/tls/enabled"},
 		{"the chart's own key", m{"config": m{"http": ":1"}}, "config.http must not be set: the chart sets it"},
 		{"two scalers", m{"autoscaling": m{"enabled": true}, "keda": m{"enabled": true, "prometheus": "http://p:9090"}}, "enable one"},
 		{"beyond the partitions", m{"autoscaling": m{"enabled": true, "maxReplicas": 7}}, "autoscaling.maxReplicas is 7, but an engine beyond the 6"},

@@ -124,7 +124,7 @@ func mountOf(t *testing.T, c corev1.Container, volume string) string {
 	return ""
 }
 
-// secret returns what a Secret might have under a key: a certificate, its key, or a password.
+// secret returns what a Secret might have under a key: a certificate, its key, tokens, or a password.
 func secret(t *testing.T, name string, key *ecdsa.PrivateKey) string {
 	t.Helper()
 	encode := func(what string, der []byte, err error) string {
@@ -141,6 +141,9 @@ func secret(t *testing.T, name string, key *ecdsa.PrivateKey) string {
 	case ".key":
 		der, err := x509.MarshalPKCS8PrivateKey(key)
 		return encode("PRIVATE KEY", der, err)
+	}
+	if name == "tokens" {
+		return "lapwing-test-secret-token\n"
 	}
 	return "a password\n"
 }

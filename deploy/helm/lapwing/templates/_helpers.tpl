@@ -73,6 +73,11 @@ files:
 {{- end }}
 {{- end -}}
 
+{{- /* How the admin endpoints are asked. */ -}}
+{{- define "lapwing.adminScheme" -}}
+{{- ternary "HTTPS" "HTTP" (eq true (dig "admin" "tls" "enabled" false .Values.config)) -}}
+{{- end -}}
+
 {{- /* What must not stand in config. Each is a path below it, and what to do instead. */ -}}
 {{- define "lapwing.refuse" -}}
 {{- $secret := "a ConfigMap is no place for a password; name its Secret in secretFiles" -}}
@@ -148,7 +153,7 @@ spec:
         {{- toYaml . | nindent 8 }}
         {{- end }}
       annotations:
-        # Another configuration is another pod: files are read at the start only.
+        # Another configuration is another pod: of all files only those of config.admin and config.gateway are read again.
         checksum/config: {{ include "lapwing.files" $root | sha256sum | quote }}
         {{- with $values.podAnnotations }}
         {{- toYaml . | nindent 8 }}
@@ -218,19 +223,20 @@ spec:
             {{- range .ports }}
             - {name: {{ index . 0 }}, containerPort: {{ index . 1 }}, protocol: TCP}
             {{- end }}
+          {{- $scheme := include "lapwing.adminScheme" $root }}
           # Alive within a minute; later killed only when the process hangs. Not ready is normal while Kafka is away.
           startupProbe:
-            httpGet: {path: /healthz, port: admin}
+            httpGet: {path: /healthz, port: admin, scheme: {{ $scheme }}}
             periodSeconds: 2
             timeoutSeconds: 2
             failureThreshold: 30
           livenessProbe:
-            httpGet: {path: /healthz, port: admin}
+            httpGet: {path: /healthz, port: admin, scheme: {{ $scheme }}}
             periodSeconds: 10
             timeoutSeconds: 5
             failureThreshold: 3
           readinessProbe:
-            httpGet: {path: /readyz, port: admin}
+            httpGet: {path: /readyz, port: admin, scheme: {{ $scheme }}}
             periodSeconds: 5
             timeoutSeconds: 3
             failureThreshold: 2
