@@ -225,6 +225,7 @@ func (e *Engine) serve(ctx context.Context, g *generation) error {
 
 // joinFailed logs why the group could not be joined, once for each reason, and returns what waiting cannot mend.
 func (e *Engine) joinFailed(ctx context.Context, err error) error {
+	err = wire.Deny(err, e.options.Group, "")
 	problem := err.Error()
 	if errors.Is(err, kafka.InconsistentGroupProtocol) {
 		// The others may have seen before this one that the inputs have grown.

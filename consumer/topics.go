@@ -62,7 +62,9 @@ func (e *Engine) prepare(ctx context.Context) error {
 
 // remedied adds to a refusal of Kafka where it came from and what to do about it; nil and other errors stay.
 func (e *Engine) remedied(err error) error {
-	if hint := wire.Hint(err); hint != "" {
+	if hint := wire.Hint(err); hint != "" && strings.Contains(err.Error(), hint) {
+		return fmt.Errorf("kafka %s: %w", strings.Join(e.options.Brokers, ","), err)
+	} else if hint != "" {
 		return fmt.Errorf("kafka %s: %w; %s", strings.Join(e.options.Brokers, ","), err, hint)
 	}
 	return err

@@ -58,14 +58,6 @@ type KafkaConfig struct {
 	DecompressedBytesMax Bytes         `yaml:"decompressed_bytes_max" min:"1MiB" max:"1GiB"`
 }
 
-// SASLConfig is how Lapwing logs in to Kafka; without a mechanism it does not.
-type SASLConfig struct {
-	Mechanism    string `yaml:"mechanism" allow:"|plain|scram-sha-256|scram-sha-512"`
-	Username     string `yaml:"username"`
-	Password     Secret `yaml:"password"`
-	PasswordFile File   `yaml:"password_file"`
-}
-
 func newKafkaConfig() KafkaConfig {
 	return KafkaConfig{
 		Brokers:              []string{"127.0.0.1:9092"},
@@ -235,24 +227,4 @@ func (l *loader) checkName(path, name string, bytesMax int) {
 	case strings.ContainsFunc(name, func(r rune) bool { return !legal(r) }):
 		l.wrong(path, "must consist of the characters a-z A-Z 0-9 . _ - only")
 	}
-}
-
-// checkSASL checks that what a login needs is there, and nothing that it does not use.
-func (l *loader) checkSASL(s *SASLConfig) {
-	const section = "kafka.sasl"
-	if s.Mechanism == "" {
-		for _, path := range []string{section + ".username", section + ".password", section + ".password_file"} {
-			if l.isSet(path) {
-				l.relation("is not used without kafka.sasl.mechanism; set it to plain, scram-sha-256 or scram-sha-512", path, section+".mechanism")
-			}
-		}
-		return
-	}
-	if s.Username == "" {
-		l.relation("must be set, since kafka.sasl.mechanism is "+s.Mechanism, section+".username", section+".mechanism")
-	}
-	if s.Password == "" && s.PasswordFile == "" {
-		l.relation("or kafka.sasl.password_file must be set, since kafka.sasl.mechanism is "+s.Mechanism, section+".password", section+".mechanism")
-	}
-	l.checkPassword(section, s.Password, s.PasswordFile)
 }

@@ -5,10 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/segmentio/kafka-go/sasl"
-	"github.com/segmentio/kafka-go/sasl/plain"
-	"github.com/segmentio/kafka-go/sasl/scram"
-
 	"github.com/lapwing/lapwing/consumer/contract"
 	"github.com/lapwing/lapwing/consumer/wire"
 	"github.com/lapwing/lapwing/rules"
@@ -95,26 +91,6 @@ func (c *Config) WireOptions() (wire.Options, error) {
 		RequestTimeout: k.RequestTimeout,
 		Topics:         append(slices.Clone(k.Input), k.Output, k.DeadLetters),
 	}, nil
-}
-
-// mechanism returns how to log in; nil: not at all.
-func (s *SASLConfig) mechanism() (sasl.Mechanism, error) {
-	if s.Mechanism == "" {
-		return nil, nil
-	}
-	password, err := readPassword(s.Password, s.PasswordFile)
-	if err != nil {
-		return nil, err
-	}
-	switch s.Mechanism {
-	case "plain":
-		return plain.Mechanism{Username: s.Username, Password: password}, nil
-	case "scram-sha-256":
-		return scram.Mechanism(scram.SHA256, s.Username, password)
-	case "scram-sha-512":
-		return scram.Mechanism(scram.SHA512, s.Username, password)
-	}
-	panic("config: unknown SASL mechanism " + s.Mechanism)
 }
 
 // RedisOptions returns how the states are stored.

@@ -119,15 +119,21 @@ func (l *loader) checkTLS(section string, t *TLSConfig) {
 	}
 }
 
-// checkPassword checks that there is one way to the password, and that it can be read.
+// checkPassword checks that there is one way to the password of a section, and that it can be read.
 func (l *loader) checkPassword(section string, password Secret, file File) {
+	l.checkSecret(section+".password", password, file)
+}
+
+// checkSecret checks that there is one way to the secret of a key, which has a second key for a file, and that it can be
+// read.
+func (l *loader) checkSecret(path string, secret Secret, file File) {
 	if file == "" {
 		return
 	}
-	if password != "" {
-		l.relation("and "+section+".password are both set; leave one out", section+".password_file", section+".password")
+	if secret != "" {
+		l.relation("and "+path+" are both set; leave one out", path+"_file", path)
 	}
-	if _, err := readPassword(password, file); err != nil {
-		l.wrong(section+".password_file", "cannot be used: "+err.Error())
+	if _, err := readPassword(secret, file); err != nil {
+		l.wrong(path+"_file", "cannot be used: "+err.Error())
 	}
 }

@@ -194,7 +194,7 @@ func (d *doctor) brokers(ctx context.Context) {
 type probed struct {
 	addr string
 	took time.Duration
-	err  *wire.ProbeError
+	err  *wire.StageError
 }
 
 func probeAll(ctx context.Context, client *wire.Client, addrs []string) []probed {

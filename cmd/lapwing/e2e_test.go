@@ -124,7 +124,12 @@ func (s *system) remove() {
 func (s *system) engine(name string) *consumertest.Engine {
 	s.t.Helper()
 	http := cmp.Or(s.http, "127.0.0.1:"+strconv.Itoa(consumertest.FreePort(s.t)))
-	return consumertest.NewEngine(s.t, consumertest.EngineOptions{Name: name, HTTP: http, Config: fmt.Sprintf(`
+	return consumertest.NewEngine(s.t, consumertest.EngineOptions{Name: name, HTTP: http, Config: s.config(http)})
+}
+
+// config is the text of a configuration.
+func (s *system) config(http string) string {
+	return fmt.Sprintf(`
 kafka:
   brokers: [%q]
   group: %s
@@ -143,7 +148,7 @@ redis:
 %s
 http: %s
 %s
-`, s.kafkaAddr, s.group, strings.Join(s.inputs(), ", "), s.output, s.dead, s.extra, cmp.Or(s.redisServers, fmt.Sprintf("  addrs: [%q]", s.redisAddr)), cmp.Or(s.flush, "500ms"), s.redisExtra, http, s.tail)})
+`, s.kafkaAddr, s.group, strings.Join(s.inputs(), ", "), s.output, s.dead, s.extra, cmp.Or(s.redisServers, fmt.Sprintf("  addrs: [%q]", s.redisAddr)), cmp.Or(s.flush, "500ms"), s.redisExtra, http, s.tail)
 }
 
 // load produces events until stop is called, which returns how many there were.

@@ -17,14 +17,14 @@ import (
 	"github.com/lapwing/lapwing/consumer/httpd"
 )
 
-// secured is a client of a server with TLS and tokens.
-type secured struct {
+// httpClient asks a server with TLS and tokens.
+type httpClient struct {
 	t      *testing.T
 	client *http.Client
 }
 
 // do sends a request, with a token unless it is empty.
-func (s secured) do(method, url, token, body string) (status int, answer string) {
+func (s httpClient) do(method, url, token, body string) (status int, answer string) {
 	s.t.Helper()
 	request, err := http.NewRequestWithContext(s.t.Context(), method, url, strings.NewReader(body))
 	if err != nil {
@@ -47,7 +47,7 @@ func (s secured) do(method, url, token, body string) (status int, answer string)
 }
 
 // within sends a request until it is answered with a status.
-func (s secured) within(status int, method, url, token, body string) (answer string) {
+func (s httpClient) within(status int, method, url, token, body string) (answer string) {
 	s.t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		got, answer := s.do(method, url, token, body)
@@ -82,10 +82,10 @@ func TestDevSecured(t *testing.T) {
 	if !strings.HasPrefix(url, "https://") || !strings.Contains(printed, admin+"/metrics") || !strings.Contains(printed, "curl -XPOST "+url) {
 		t.Errorf("printed\n%s", printed)
 	}
-	client := func(certificates ...tls.Certificate) secured {
+	client := func(certificates ...tls.Certificate) httpClient {
 		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: servers.Pool(), Certificates: certificates}}
 		t.Cleanup(transport.CloseIdleConnections)
-		return secured{t, &http.Client{Transport: transport, Timeout: 20 * time.Second}}
+		return httpClient{t, &http.Client{Transport: transport, Timeout: 20 * time.Second}}
 	}
 	known, unknown := client(clients.Certificate("client")), client()
 	answer := known.within(http.StatusOK, http.MethodPost, url, first, event) // while it starts: 503
@@ -94,7 +94,7 @@ func TestDevSecured(t *testing.T) {
 	}
 	for _, c := range []struct {
 		what       string
-		from       secured
+		from       httpClient
 		url, token string
 		status     int
 		body       string

@@ -17,11 +17,24 @@ type ClusterOptions struct {
 	Brokers int
 	// Links is the number of further ways into the cluster; see [Cluster.Link].
 	Links int
+	// Listeners are further ways into each broker, with security; see [Cluster.ListenerAddrs].
+	Listeners []ClusterListener
+	// JavaOptions are further options of each broker's virtual machine.
+	JavaOptions []string
 	// BrokerSessionTimeout is how long a broker may be silent before the controller counts it as gone; 0: 3 s.
 	BrokerSessionTimeout time.Duration
 	// HeapMiB is the heap of each node; 0: 512.
 	HeapMiB int
 	// Settings are further properties of every broker; they win over those of the harness.
+	Settings map[string]string
+}
+
+// ClusterListener is a way into each broker beside the plain one. Its brokers name themselves localhost, so that a
+// certificate for that name alone is right for it, and wrong for 127.0.0.1.
+type ClusterListener struct {
+	Name     string // in capitals
+	Protocol string // SSL, SASL_PLAINTEXT or SASL_SSL
+	// Settings are the properties of this listener, without its prefix.
 	Settings map[string]string
 }
 
@@ -111,14 +124,19 @@ func (c *Cluster) layOut(o ClusterOptions, java []string, dir string) {
 		if err != nil {
 			c.tb.Fatal(err)
 		}
+		n.javaOptions = o.JavaOptions
 		n.addr = c.freeAddr()
 		n.controller = c.freeAddr()
 		voters = append(voters, strconv.Itoa(n.id())+"@"+n.controller)
 		for l := range c.links {
 			listener := c.freeAddr()
 			proxy := NewProxy(c.tb, listener)
-			n.listeners = append(n.listeners, nodeListener{name: fmt.Sprintf("LINK%d", l), addr: listener, advertised: proxy.Addr()})
+			n.listeners = append(n.listeners, nodeListener{name: fmt.Sprintf("LINK%d", l), protocol: "PLAINTEXT", addr: listener, advertised: proxy.Addr()})
 			c.links[l] = append(c.links[l], proxy)
+		}
+		for _, l := range o.Listeners {
+			port := strconv.Itoa(FreePort(c.tb))
+			n.listeners = append(n.listeners, nodeListener{name: l.Name, protocol: l.Protocol, addr: "127.0.0.1:" + port, advertised: "localhost:" + port})
 		}
 		c.nodes = append(c.nodes, n)
 	}
@@ -152,6 +170,19 @@ func (c *Cluster) LinkAddrs(link int) []string {
 	var addrs []string
 	for _, p := range c.links[link] {
 		addrs = append(addrs, p.Addr())
+	}
+	return addrs
+}
+
+// ListenerAddrs returns the addresses that the brokers have on one of ClusterOptions.Listeners, by broker.
+func (c *Cluster) ListenerAddrs(name string) []string {
+	var addrs []string
+	for _, n := range c.nodes {
+		for _, l := range n.listeners {
+			if l.name == name {
+				addrs = append(addrs, l.advertised)
+			}
+		}
 	}
 	return addrs
 }

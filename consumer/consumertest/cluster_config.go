@@ -69,7 +69,7 @@ func nodeProperties(n *clusterNode, o ClusterOptions, voters []string) string {
 	for _, l := range n.listeners {
 		listeners = append(listeners, l.name+"://"+l.addr)
 		advertised = append(advertised, l.name+"://"+l.advertised)
-		protocols = append(protocols, l.name+":PLAINTEXT")
+		protocols = append(protocols, l.name+":"+l.protocol)
 	}
 	replicas, inSync := "1", "1"
 	if o.Brokers >= 3 {
@@ -112,6 +112,11 @@ func nodeProperties(n *clusterNode, o ClusterOptions, voters []string) string {
 		"log.cleaner.dedupe.buffer.size":    "16777216",
 		"log.cleaner.io.buffer.size":        "131072",
 		"num.recovery.threads.per.data.dir": "2",
+	}
+	for _, l := range o.Listeners {
+		for key, value := range l.Settings {
+			p["listener.name."+strings.ToLower(l.Name)+"."+key] = value
+		}
 	}
 	maps.Copy(p, o.Settings)
 	var text strings.Builder

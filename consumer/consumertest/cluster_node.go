@@ -26,14 +26,16 @@ const (
 
 // clusterNode is one process of a Cluster.
 type clusterNode struct {
-	index      int
-	java       []string // the command up to the class
-	heapMiB    int
-	dir        string // holds the data, the configuration and the log
-	addr       string // of the direct listener
-	controller string
-	listeners  []nodeListener // of the links
-	client     *kgo.Client    // of this broker alone, for questions to it
+	index   int
+	java    []string // the command up to the class
+	heapMiB int
+	// javaOptions are further options of the virtual machine.
+	javaOptions []string
+	dir         string // holds the data, the configuration and the log
+	addr        string // of the direct listener
+	controller  string
+	listeners   []nodeListener // beside the direct one
+	client      *kgo.Client    // of this broker alone, for questions to it
 
 	changing sync.Mutex // held through a start, an end, a freeze: one after the other. Taken before mu.
 
@@ -44,8 +46,8 @@ type clusterNode struct {
 	starts  int
 }
 
-// nodeListener is the way in of one link.
-type nodeListener struct{ name, addr, advertised string }
+// nodeListener is a way in, of a link or with security.
+type nodeListener struct{ name, protocol, addr, advertised string }
 
 func newClusterNode(index int, java []string, heapMiB int, dir string) (*clusterNode, error) {
 	n := &clusterNode{index: index, java: java, heapMiB: heapMiB, dir: filepath.Join(dir, "broker-"+strconv.Itoa(index))}
@@ -106,6 +108,7 @@ func (n *clusterNode) start() error {
 	heap := strconv.Itoa(n.heapMiB) + "m"
 	// The first compiler alone takes a third of the work off a start, which tests with kills mostly wait for.
 	options := []string{"-Xms" + heap, "-Xmx" + heap, "-XX:+UseG1GC", "-XX:TieredStopAtLevel=1", "-Dlapwing.log.level=WARN"}
+	options = append(options, n.javaOptions...)
 	// The process outlives any one context; close ends it.
 	cmd := n.command(context.Background(), options, "kafka.Kafka", n.config())
 	cmd.Stdout, cmd.Stderr = log, log

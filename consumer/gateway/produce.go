@@ -50,7 +50,7 @@ func producer(c *wire.Client, topic string) produceFunc {
 		case answer.Error != nil:
 			return -1, &writeError{
 				certain: nothingAppended(answer.Error, answer.BaseOffset),
-				err:     fmt.Errorf("write to %s/%d: %w", topic, partition, answer.Error),
+				err:     fmt.Errorf("write to %s/%d: %w", topic, partition, wire.DenyTopic(answer.Error, wire.OperationWrite, topic)),
 			}
 		default:
 			return answer.BaseOffset, nil

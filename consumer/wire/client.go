@@ -33,7 +33,8 @@ type Options struct {
 	ClientID string
 	// TLS, if not nil, encrypts every connection.
 	TLS *tls.Config
-	// SASL, if not nil, authenticates every connection.
+	// SASL, if not nil, authenticates every connection, and again before a login
+	// ends.
 	SASL sasl.Mechanism
 	// DialTimeout bounds connecting, TLS and SASL together.
 	DialTimeout time.Duration
@@ -124,20 +125,19 @@ func New(o Options) (*Client, error) {
 	o.Brokers = slices.Clone(o.Brokers)
 	// Not nil: that would be all topics of the cluster, once a MetadataTTL.
 	o.Topics = append([]string{}, o.Topics...)
-	return &Client{
+	c := &Client{
 		options: o,
 		leaders: leaderCache{refresh: make(chan struct{}, 1), topics: make(map[string][]int32)},
 		addr:    kafka.TCP(o.Brokers...),
-		transport: &kafka.Transport{
-			Dial:           o.Dial,
-			DialTimeout:    o.DialTimeout,
-			MetadataTTL:    o.MetadataTTL,
-			MetadataTopics: o.Topics,
-			ClientID:       o.ClientID,
-			TLS:            o.TLS,
-			SASL:           o.SASL,
-		},
-	}, nil
+	}
+	c.transport = &kafka.Transport{
+		Dial:           c.dial,
+		DialTimeout:    o.DialTimeout,
+		MetadataTTL:    o.MetadataTTL,
+		MetadataTopics: o.Topics,
+		ClientID:       o.ClientID,
+	}
+	return c, nil
 }
 
 // Close ends the connections: the idle ones at once, those in use when their
@@ -145,22 +145,20 @@ func New(o Options) (*Client, error) {
 // any more.
 func (c *Client) Close() { c.transport.CloseIdleConnections() }
 
-// Transport is the kafka-go transport that all requests travel through.
+// Transport is the kafka-go transport that all requests travel through. Its TLS
+// and SASL are not set: its Dial returns connections that have both.
 func (c *Client) Transport() *kafka.Transport { return c.transport }
 
 // Addr is the address of the cluster as kafka-go's requests take it.
 func (c *Client) Addr() net.Addr { return c.addr }
 
-// Dialer returns a new kafka-go dialer with the same TLS, SASL and Dial, for
-// kafka.ConsumerGroup.
+// Dialer returns a new kafka-go dialer for kafka.ConsumerGroup. It connects as
+// Transport does, with the TLS and the login of Options.
 func (c *Client) Dialer() *kafka.Dialer {
 	return &kafka.Dialer{
-		ClientID:      c.options.ClientID,
-		DialFunc:      c.options.Dial,
-		Timeout:       c.options.DialTimeout,
-		DualStack:     true,
-		TLS:           c.options.TLS,
-		SASLMechanism: c.options.SASL,
+		ClientID: c.options.ClientID,
+		DialFunc: c.dial,
+		Timeout:  c.options.DialTimeout,
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"sync"
 
 	kafka "github.com/segmentio/kafka-go"
@@ -26,6 +25,14 @@ func (k coordinatorKey) String() string {
 		return fmt.Sprintf("group %q", k.name)
 	}
 	return fmt.Sprintf("transactional id %q", k.name)
+}
+
+// deny names what a refusal is about.
+func (k coordinatorKey) deny(err error) error {
+	if k.kind == 0 {
+		return Deny(err, k.name, "")
+	}
+	return Deny(err, "", k.name)
 }
 
 // coordinatorCache pins coordinators: asking before every request, as kafka-go
@@ -67,7 +74,7 @@ func (c *Client) coordinator(ctx context.Context, k coordinatorKey) (int32, erro
 	}
 	r := m.(*findcoordinator.Response)
 	if r.ErrorCode != 0 {
-		return -1, fmt.Errorf("find coordinator of %v: %w", k, kafka.Error(r.ErrorCode))
+		return -1, fmt.Errorf("find coordinator of %v: %w", k, k.deny(kafka.Error(r.ErrorCode)))
 	}
 	c.coordinators.set(k, r.NodeID)
 	return r.NodeID, nil
@@ -86,15 +93,14 @@ func (c *Client) coordinated(ctx context.Context, k coordinatorKey, do func(ctx 
 		if err = do(ctx, broker); movedCoordinator(err) {
 			c.coordinators.forget(k)
 		}
-		return err
+		return k.deny(err)
 	})
 }
 
 // unsent says that an error is of a request of which not a byte was sent: there
 // was no connection, nor a broker to connect to.
 func unsent(err error) bool {
-	var op *net.OpError
-	return errors.As(err, &op) && op.Op == "dial" || errors.Is(err, errNoBroker)
+	return errors.As(err, new(*StageError)) || errors.Is(err, errNoBroker)
 }
 
 // askCoordinator is coordinated for a message of kafka-go's; check finds the

@@ -41,7 +41,11 @@ type Operation uint8
 const (
 	OperationRead            Operation = 3
 	OperationWrite           Operation = 4
+	OperationCreate          Operation = 5
+	OperationAlter           Operation = 7
+	OperationDescribe        Operation = 8
 	OperationDescribeConfigs Operation = 10
+	OperationIdempotentWrite Operation = 12
 )
 
 // String returns the operation as kafka-acls takes it.
@@ -51,8 +55,16 @@ func (o Operation) String() string {
 		return "Read"
 	case OperationWrite:
 		return "Write"
+	case OperationCreate:
+		return "Create"
+	case OperationAlter:
+		return "Alter"
+	case OperationDescribe:
+		return "Describe"
 	case OperationDescribeConfigs:
 		return "DescribeConfigs"
+	case OperationIdempotentWrite:
+		return "IdempotentWrite"
 	}
 	return "operation " + strconv.Itoa(int(o))
 }

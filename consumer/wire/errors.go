@@ -33,6 +33,9 @@ var (
 	// ErrProtocolOff is the error of a commit when the cluster has switched off the
 	// transaction protocol since Init.
 	ErrProtocolOff = errors.New("the cluster has switched off the transaction protocol since the producer's Init")
+	// ErrUnavailable is wrapped by the error of a sasl.Mechanism that time may mend,
+	// such as a token server that is overloaded.
+	ErrUnavailable = errors.New("not available for now")
 	// ErrState is the error of a Producer method that is not legal in its state.
 	ErrState = errors.New("not legal in this state of the producer")
 )
@@ -57,7 +60,7 @@ func (e *PartitionError) Error() string {
 func (e *PartitionError) Unwrap() error { return e.Err }
 
 func partitionError(op, topic string, partition int32, offset int64, err error) error {
-	return &PartitionError{Op: op, Topic: topic, Partition: partition, Offset: offset, Err: err}
+	return &PartitionError{Op: op, Topic: topic, Partition: partition, Offset: offset, Err: DenyTopic(err, operationFor(op), topic)}
 }
 
 // codeError is nil for code 0.
@@ -117,6 +120,8 @@ func Classify(err error) Class {
 		return TooLarge
 	case errors.Is(err, ErrOffsetsLate):
 		return Rejoin // Only another generation makes the coordinator refuse them.
+	case errors.Is(err, ErrUnavailable):
+		return Retry
 	case errors.Is(err, ErrProtocolOff):
 		return Retry // Init finds the protocol that is on.
 	case errors.Is(err, ErrChecksum):
@@ -213,11 +218,14 @@ var classes = map[kafka.Error]Class{
 // Hint says what to do about an error that somebody has to mend at the cluster;
 // "" for any other.
 func Hint(err error) string {
+	if denied := (*DeniedError)(nil); errors.As(err, &denied) {
+		return denied.Hint()
+	}
 	code, _ := errorCode(err)
 	switch code {
 	case kafka.TopicAuthorizationFailed, kafka.GroupAuthorizationFailed, kafka.ClusterAuthorizationFailed,
 		kafka.TransactionalIDAuthorizationFailed:
-		return "give the user of kafka.sasl the permission (kafka-acls --add; README, Least permissions)"
+		return "give the user that Lapwing logs in as the permission (kafka-acls --add; deploy/README.md, Kafka ACLs)"
 	case kafka.InvalidSessionTimeout:
 		return "set kafka.session_timeout within the broker's group.min.session.timeout.ms and group.max.session.timeout.ms"
 	case kafka.InvalidTransactionTimeout:
@@ -303,5 +311,22 @@ func isCertificate(err error) bool {
 		alert        tls.AlertError
 	)
 	return errors.As(err, &verification) || errors.As(err, &authority) || errors.As(err, &hostname) ||
-		errors.As(err, &invalid) || errors.As(err, &record) || errors.As(err, &alert)
+		errors.As(err, &invalid) || errors.As(err, &record) || errors.As(err, &alert) || refusedCertificate(err)
+}
+
+// certificateAlerts are the alerts of RFC 8446 by which a server refuses a
+// client's certificate, or that it has none.
+var certificateAlerts = map[string]bool{}
+
+func init() {
+	for _, n := range []tls.AlertError{42, 43, 44, 45, 46, 48, 49, 116} {
+		certificateAlerts[n.Error()] = true
+	}
+}
+
+// refusedCertificate reports whether a server refused our certificate. Package
+// tls keeps the type of an alert over TCP to itself: its text tells.
+func refusedCertificate(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "remote error" && certificateAlerts[op.Err.Error()]
 }

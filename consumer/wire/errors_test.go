@@ -61,7 +61,7 @@ func TestClassifyOtherErrors(t *testing.T) {
 		{x509.UnknownAuthorityError{}, Fatal},
 		{&tls.CertificateVerificationError{Err: x509.HostnameError{Certificate: &x509.Certificate{}}}, Fatal},
 		{tls.RecordHeaderError{}, Fatal},
-		{&ProbeError{Stage: StageSASL, Err: kafka.SASLAuthenticationFailed}, Fatal},
+		{&StageError{Stage: StageSASL, Err: kafka.SASLAuthenticationFailed}, Fatal},
 		{ErrChecksum, Retry},
 		{ErrMalformed, Fatal},
 		{ErrTooLarge, Fatal},

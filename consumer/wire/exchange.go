@@ -24,6 +24,9 @@ var errNoBroker = errors.New("not in the cluster's metadata")
 // caller knows already.
 type route struct{ broker int32 }
 
+// to returns the id of the broker, or one of the constants above.
+func (r route) to() int32 { return r.broker }
+
 func (r route) Broker(cluster protocol.Cluster) (protocol.Broker, error) {
 	id := r.broker
 	switch id {
@@ -232,6 +235,9 @@ func (c *Client) roundTrip(ctx context.Context, m protocol.Message) (*answer, er
 func (c *Client) roundTripWithin(ctx context.Context, m protocol.Message) (*answer, error) {
 	r, err := c.transport.RoundTrip(ctx, c.addr, m)
 	if err != nil {
+		if to, ok := m.(interface{ to() int32 }); ok && to.to() >= 0 && !isCode(err) && !errors.As(err, new(*StageError)) {
+			err = fmt.Errorf("kafka broker %d: %w", to.to(), err)
+		}
 		return nil, err
 	}
 	return r.(*answer), nil

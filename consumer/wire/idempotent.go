@@ -40,7 +40,7 @@ func (c *Client) NewIdempotentProducer(ctx context.Context, compression Compress
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("ask for a producer id: %w", err)
+		return nil, fmt.Errorf("ask for a producer id: %w", denyCluster(err, OperationIdempotentWrite))
 	}
 	return &IdempotentProducer{client: c, compression: compression, identity: who, next: make(map[topicPartition]int32)}, nil
 }

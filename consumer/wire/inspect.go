@@ -15,12 +15,8 @@ import (
 // ProbeBroker tries one broker, host:port, whether or not it is one of
 // Options.Brokers, on a connection of its own. It returns nil if the broker can
 // be used, else at which stage not.
-func (c *Client) ProbeBroker(ctx context.Context, addr string) *ProbeError {
-	stage, err := c.probe(ctx, addr)
-	if err != nil {
-		return &ProbeError{Broker: addr, Stage: stage, Err: err}
-	}
-	return nil
+func (c *Client) ProbeBroker(ctx context.Context, addr string) *StageError {
+	return c.probe(ctx, addr)
 }
 
 // TopicConfigs returns what holds for a topic, its own values and the cluster's

@@ -114,10 +114,10 @@ func TestProbe(t *testing.T) {
 		{name: "other name", addr: encrypted, tls: &tls.Config{RootCAs: trusted, ServerName: "other"}, stage: StageTLS, class: Fatal, says: "certificate"},
 		{name: "TLS to a plaintext port", addr: plaintext, tls: &tls.Config{RootCAs: trusted}, stage: StageTLS, class: Retry, says: "TLS port"},
 		{name: "plaintext to a TLS port", addr: encrypted, stage: StageProtocol, class: Retry, says: "TLS or SASL port"},
-		{name: "wrong password, PLAIN", addr: authenticated, sasl: plain.Mechanism{Username: "user", Password: "wrong"}, stage: StageSASL, class: Fatal, says: "SASL"},
-		{name: "wrong password, SCRAM", addr: authenticated, sasl: scramMechanism(t, "wrong"), stage: StageSASL, class: Fatal, says: "SASL"},
-		{name: "SASL to a port without", addr: plaintext, sasl: plain.Mechanism{Username: "user", Password: "right"}, stage: StageSASL, class: Fatal, says: "SASL"},
-		{name: "no SASL to a port with", addr: authenticated, stage: StageProtocol, class: Retry, says: "SASL port"},
+		{name: "wrong password, PLAIN", addr: authenticated, sasl: plain.Mechanism{Username: "user", Password: "wrong"}, stage: StageSASL, class: Retry, says: "user and password"},
+		{name: "wrong password, SCRAM", addr: authenticated, sasl: scramMechanism(t, "wrong"), stage: StageSASL, class: Retry, says: "user and password"},
+		{name: "SASL to a port without", addr: plaintext, sasl: plain.Mechanism{Username: "user", Password: "right"}, stage: StageSASL, class: Retry, says: "SASL port"},
+		{name: "no SASL to a port with", addr: authenticated, stage: StageSASL, class: Retry, says: "set kafka.sasl"},
 		{name: "not Kafka", addr: listener(t, "HTTP/1.1 400 Bad Request\r\n\r\n"), stage: StageProtocol, says: "does not answer as Kafka"},
 		{name: "hangs up", addr: listener(t, ""), stage: StageProtocol, class: Retry, says: "does not answer as Kafka"},
 		{name: "old broker", addr: old, stage: StageProtocol, class: Fatal, says: "Fetch 13 is needed"},
@@ -136,7 +136,7 @@ func TestProbe(t *testing.T) {
 				}
 				return
 			}
-			var probe *ProbeError
+			var probe *StageError
 			if !errors.As(err, &probe) || probe.Broker != x.addr || probe.Stage != x.stage {
 				t.Fatalf("%v", err)
 			}

@@ -134,7 +134,7 @@ func (p *Producer) fail(err error) error {
 	if illegal := p.become(next); illegal != nil {
 		return errors.Join(err, illegal)
 	}
-	return fmt.Errorf("producer %q: %w", p.options.TransactionalID, err)
+	return fmt.Errorf("producer %q: %w", p.options.TransactionalID, Deny(err, p.options.Group, p.options.TransactionalID))
 }
 
 // Init takes over the transactional id: it fences every producer that holds

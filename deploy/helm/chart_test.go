@@ -413,6 +413,7 @@ func TestRefused(t *testing.T) {
 		{"password", m{"config": m{"redis": m{"password": "x"}}}, "config.redis.password must not be set: a ConfigMap is no place"},
 		{"nested password", m{"config": m{"kafka": m{"sasl": m{"password": "x"}}}}, "config.kafka.sasl.password must not be set"},
 		{"no truth", m{"config": m{"admin": m{"tls": m{"enabled": "yes"}}}}, "/config/admin/tls/enabled"},
+		{"deeper secret", m{"config": m{"kafka": m{"sasl": m{"oauth": m{"client_secret": "x"}}}}}, "config.kafka.sasl.oauth.client_secret must not be set"},
 		{"the chart's own key", m{"config": m{"http": ":1"}}, "config.http must not be set: the chart sets it"},
 		{"two scalers", m{"autoscaling": m{"enabled": true}, "keda": m{"enabled": true, "prometheus": "http://p:9090"}}, "enable one"},
 		{"beyond the partitions", m{"autoscaling": m{"enabled": true, "maxReplicas": 7}}, "autoscaling.maxReplicas is 7, but an engine beyond the 6"},

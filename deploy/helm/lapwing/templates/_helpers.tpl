@@ -83,7 +83,7 @@ files:
 {{- $secret := "a ConfigMap is no place for a password; name its Secret in secretFiles" -}}
 {{- $ours := "the chart sets it; leave it out" -}}
 {{- range list (list "http" $ours) (list "rules" "give the file's text as the value rules") (list "gateway.listen" $ours)
-      (list "kafka.sasl.password" $secret) (list "redis.password" $secret) (list "redis.sentinel.password" $secret) -}}
+      (list "kafka.sasl.password" $secret) (list "kafka.sasl.oauth.client_secret" $secret) (list "redis.password" $secret) (list "redis.sentinel.password" $secret) -}}
 {{- $found := $.Values.config -}}
 {{- range splitList "." (index . 0) -}}
 {{- $found = (kindIs "map" $found | ternary $found dict) | dig . "" -}}
