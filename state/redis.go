@@ -2,10 +2,7 @@ package state
 
 import (
 	"context"
-	"crypto/tls"
-	"errors"
 	"fmt"
-	"net"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -53,30 +50,3 @@ func (r *Redis) Check(ctx context.Context) error { return r.nodes.check(ctx) }
 
 // Close implements Store.
 func (r *Redis) Close() error { return r.nodes.close() }
-
-// dialer returns the function that connects.
-func dialer(o RedisOptions) func(ctx context.Context, network, addr string) (net.Conn, error) {
-	dial := o.Dial
-	if dial == nil {
-		dial = (&net.Dialer{}).DialContext
-	}
-	return func(ctx context.Context, network, addr string) (net.Conn, error) {
-		ctx, cancel := context.WithTimeout(ctx, o.DialTimeout)
-		defer cancel()
-		conn, err := dial(ctx, network, addr)
-		if err != nil || o.TLS == nil {
-			return conn, err
-		}
-		config := o.TLS.Clone()
-		if config.ServerName == "" {
-			if config.ServerName, _, err = net.SplitHostPort(addr); err != nil {
-				return nil, errors.Join(err, conn.Close())
-			}
-		}
-		secure := tls.Client(conn, config)
-		if err := secure.HandshakeContext(ctx); err != nil {
-			return nil, errors.Join(fmt.Errorf("tls: %w", err), conn.Close())
-		}
-		return secure, nil
-	}
-}

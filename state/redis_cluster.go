@@ -24,6 +24,7 @@ import (
 // compared on one node and states written on the other: the lane waits for the end
 // of the move, and sends the same again.
 type clusterNodes struct {
+	account
 	client *redis.ClusterClient
 	name   string // for errors without a node
 	closed atomic.Bool
@@ -35,7 +36,7 @@ var errNodeGone = errors.New("the node has left the cluster")
 // newClusterNodes returns the nodes that those at the addresses know of.
 func newClusterNodes(o RedisOptions) *clusterNodes {
 	c := nodeOptions(o)
-	n := &clusterNodes{name: "cluster of " + strings.Join(o.Addrs, ",")}
+	n := &clusterNodes{account: newAccount(o), name: "cluster of " + strings.Join(o.Addrs, ",")}
 	n.client = redis.NewClusterClient(&redis.ClusterOptions{
 		Addrs:                 o.Addrs,
 		Username:              c.Username,
@@ -132,7 +133,7 @@ func (n *clusterNodes) sendOnce(ctx context.Context, commands []command, positio
 		g := &groups[i]
 		wg.Go(func() {
 			name := g.client.Options().Addr
-			sendTo(ctx, g.client, name, g.commands)
+			n.sendTo(ctx, g.client, name, g.commands)
 			for j, at := range g.positions {
 				commands[at].err = n.nodeError(name, g.commands[j].err)
 			}
@@ -152,9 +153,9 @@ type nodeGroup struct {
 // cluster, which is looked for anew, from a closed store.
 func (n *clusterNodes) nodeError(name string, err error) error {
 	if errors.Is(err, redis.ErrClosed) && !n.closed.Load() {
-		return redisError(name, errNodeGone)
+		return n.error(name, errNodeGone)
 	}
-	return redisError(name, err)
+	return n.error(name, err)
 }
 
 // load implements nodes.
@@ -182,7 +183,7 @@ func (n *clusterNodes) check(ctx context.Context) error {
 		conn := client.Conn()
 		defer conn.Close() // gives it back to the pool
 		name := client.Options().Addr
-		return redisError(name, probe(ctx, conn, name, clusterNode))
+		return n.error(name, probe(ctx, conn, name, clusterNode))
 	})
 	return n.nodeError(n.name, err)
 }

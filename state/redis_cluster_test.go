@@ -19,7 +19,7 @@ func (r serverReply) RedisError()   {}
 
 // What follows a moved write in its shard is sent again with it: the answer that it got may be that of a gap.
 func TestAfterMoved(t *testing.T) {
-	moved := redisError("a:1", serverReply("MOVED 7 b:2"))
+	moved := account{}.error("a:1", serverReply("MOVED 7 b:2"))
 	commands := []command{
 		{key: "x", err: nil}, {key: "x", err: moved}, {key: "y", err: nil}, {key: "x", err: nil},
 		{key: "y", err: moved}, {key: "z", err: io.EOF}, {key: "x", err: io.EOF}, {key: "z", err: nil},
@@ -38,14 +38,14 @@ func TestAfterMoved(t *testing.T) {
 func TestNodeErrors(t *testing.T) {
 	n := &clusterNodes{}
 	// The client of a node that left is looked for anew; that of a closed store is not.
-	if err := n.nodeError("a:1", redisError("a:1", redis.ErrClosed)); !Retriable(err) || !strings.Contains(err.Error(), "a:1") {
+	if err := n.nodeError("a:1", account{}.error("a:1", redis.ErrClosed)); !Retriable(err) || !strings.Contains(err.Error(), "a:1") {
 		t.Errorf("a node that left: %v", err)
 	}
 	n.closed.Store(true)
 	if err := n.nodeError("a:1", redis.ErrClosed); !errors.Is(err, redis.ErrClosed) || Retriable(err) {
 		t.Errorf("a closed store: %v", err)
 	}
-	if err := redisError("a:1", fmt.Errorf("%w", errReplica)); !Retriable(err) {
+	if err := (account{}).error("a:1", fmt.Errorf("%w", errReplica)); !Retriable(err) {
 		t.Errorf("a replica: %v", err)
 	}
 	// A remedy where one is known, the server's name everywhere and only once.
@@ -60,7 +60,7 @@ func TestNodeErrors(t *testing.T) {
 		"LOADING Redis is loading":      "",
 		"ERR unknown command 'EVALSHA'": "",
 	} {
-		err := redisError("other", redisError("a:1", serverReply(text)))
+		err := account{}.error("other", account{}.error("a:1", serverReply(text)))
 		want := "redis a:1: " + text
 		if got := err.Error(); !strings.HasPrefix(got, want) || !strings.Contains(got, remedy) || remedy == "" && got != want {
 			t.Errorf("%q, want %q with %q", got, want, remedy)

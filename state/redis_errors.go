@@ -8,33 +8,15 @@ import (
 	"io"
 	"net"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// AccessError is a server that refuses the login or a command. Time does not
-// mend it.
-type AccessError struct {
-	Addr string // the server, host:port
-	Err  error  // what it said
-}
-
-// Error names the server and the remedy.
-func (e *AccessError) Error() string {
-	remedy := "set redis.username and redis.password (of sentinels: redis.sentinel.username and redis.sentinel.password) to a login of this server"
-	if isPermission(e.Err) {
-		remedy = "allow the user to run EVALSHA, EVAL, SCRIPT, GET, SET, MGET, MSET, TIME and INFO on Lapwing's keys (ACL SETUSER)"
-	}
-	return fmt.Sprintf("redis %s: access refused: %v; %s", e.Addr, e.Err, remedy)
-}
-
-// Unwrap returns what the server said.
-func (e *AccessError) Unwrap() error { return e.Err }
-
-// redisError adds the name of the server to an error, and what to do about it where
+// error adds the name of the server to an error, and what to do about it where
 // that is known; nil to none.
-func redisError(name string, err error) error {
+func (a account) error(name string, err error) error {
 	var access *AccessError
 	var named *nodeError
 	switch {
@@ -51,7 +33,7 @@ func redisError(name string, err error) error {
 	}
 	switch {
 	case redis.IsAuthError(err), isPermission(err):
-		return &AccessError{Addr: name, Err: err}
+		return a.refused(name, err)
 	case errors.Is(err, redis.Nil): // of a sentinel: nothing else that is asked for has no answer
 		return fmt.Errorf("redis %s: %w: no sentinel knows a master of that name; set redis.sentinel.master to one that SENTINEL MASTERS lists", name, ErrTopology)
 	}
@@ -66,13 +48,39 @@ type nodeError struct {
 
 // Error names the server, and the remedy where there is one.
 func (e *nodeError) Error() string {
-	text := fmt.Sprintf("redis %s: %v", e.name, e.err)
-	for _, r := range remedies {
-		if redis.HasErrorPrefix(e.err, r.prefix) {
-			return text + "; " + r.remedy
-		}
+	text := "redis " + e.name + ": "
+	if stage, _ := diagnose(e.err); stage != "" {
+		text += stage + ": "
+	}
+	text += oneLine(e.err)
+	if remedy := e.remedy(); remedy != "" {
+		text += "; " + remedy
 	}
 	return text
+}
+
+// remedy is what to do about it, "" if that is not known.
+func (e *nodeError) remedy() string {
+	if _, remedy := diagnose(e.err); remedy != "" {
+		return remedy
+	}
+	for _, r := range remedies {
+		if redis.HasErrorPrefix(e.err, r.prefix) {
+			return r.remedy
+		}
+	}
+	return ""
+}
+
+// oneLine is the text of an error that may join those of several servers, each of them once.
+func oneLine(err error) string {
+	lines := strings.Split(strings.TrimSpace(err.Error()), "\n")
+	seen := map[string]bool{}
+	return strings.Join(slices.DeleteFunc(lines, func(line string) bool {
+		again := seen[line]
+		seen[line] = true
+		return again
+	}), ", ")
 }
 
 // Unwrap returns what happened.
@@ -91,16 +99,10 @@ var remedies = []struct{ prefix, remedy string }{
 
 const slotIsMoved = "a slot is being moved between nodes, and its users wait until that has ended; redis-cli --cluster check names a move that was left, redis-cli --cluster fix ends it"
 
-// isPermission reports whether the user may not run a command. Of one inside a script Redis says so only in words
-// (script.c, since 7.0).
-func isPermission(err error) bool {
-	return redis.IsPermissionError(err) || redis.HasErrorPrefix(err, "The user executing the script can't")
-}
-
 // Retriable reports whether time can mend an error of a store: the network, a
 // server that starts, fails over or has no memory left. It is false for nil, for
 // this package's own errors, for a login or permission that is refused, for a
-// certificate that is not trusted, for a canceled context, and for a command that
+// certificate that is not trusted on either side, for a canceled context, and for a command that
 // the server does not take.
 func Retriable(err error) bool {
 	if err == nil {
@@ -113,7 +115,7 @@ func Retriable(err error) bool {
 	}
 	var access *AccessError
 	var certificate *tls.CertificateVerificationError
-	if errors.As(err, &access) || errors.As(err, &certificate) {
+	if errors.As(err, &access) || errors.As(err, &certificate) || isCertificateAlert(err) {
 		return false
 	}
 	if errors.Is(err, errReplica) || errors.Is(err, errNodeGone) {
@@ -140,4 +142,17 @@ func isConnectionError(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNREFUSED) ||
 		errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrPoolExhausted) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// HasRemedy reports whether the text of an error of a store says what to do about it.
+func HasRemedy(err error) bool {
+	var access *AccessError
+	var node *nodeError
+	switch {
+	case errors.As(err, &access), errors.Is(err, ErrTopology), errors.Is(err, ErrVersion), errors.Is(err, ErrEviction):
+		return true
+	case !errors.As(err, &node):
+		return false
+	}
+	return node.remedy() != ""
 }

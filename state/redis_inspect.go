@@ -25,14 +25,17 @@ type ServerFacts struct {
 	// Ahead is how far the server's clock is ahead of this machine's, within half of
 	// the shortest round trip.
 	Ahead time.Duration
-	// Err is what went wrong, the rest being filled in as far as it went.
+	// Refused is an AccessError for each command, and for the keys, that the store needs and its user may not use.
+	Refused []error
+	// Err is what else went wrong, the rest being filled in as far as it went.
 	Err error
 }
 
 // InspectRedis asks every master for its facts, with a number of requests that do
-// nothing: TIME, which the store's own user may run. It writes nothing, and unlike
-// the store it takes a server of any version and eviction policy. The error is of
-// finding the masters; what is wrong with one of them is in its Err.
+// nothing (TIME), and tries what its user may do. It writes nothing, and unlike
+// the store it takes a server of any version and eviction policy. Sentinels come
+// first, with what their user may not do. The error is of finding the masters;
+// what is wrong with one of them is in its Err.
 func InspectRedis(ctx context.Context, o RedisOptions, requests int) ([]ServerFacts, error) {
 	if err := o.validate(); err != nil {
 		return nil, fmt.Errorf("redis options: %w", err)
@@ -42,7 +45,7 @@ func InspectRedis(ctx context.Context, o RedisOptions, requests int) ([]ServerFa
 	}
 	n := newSingleNodeOf(o)
 	defer func() { _ = n.close() }()
-	return []ServerFacts{inspectServer(ctx, n.client, n.name, requests)}, nil
+	return append(inspectSentinels(ctx, o), inspectServer(ctx, n.account, n.client, n.name, requests)), nil
 }
 
 // newSingleNodeOf returns the node of options without a cluster.
@@ -59,7 +62,7 @@ func inspectCluster(ctx context.Context, o RedisOptions, requests int) ([]Server
 	var mu sync.Mutex
 	var facts []ServerFacts
 	err := n.client.ForEachMaster(ctx, func(ctx context.Context, client *redis.Client) error {
-		f := inspectServer(ctx, client, client.Options().Addr, requests)
+		f := inspectServer(ctx, n.account, client, client.Options().Addr, requests)
 		mu.Lock()
 		defer mu.Unlock()
 		facts = append(facts, f)
@@ -71,7 +74,7 @@ func inspectCluster(ctx context.Context, o RedisOptions, requests int) ([]Server
 
 // inspectServer looks at the server that a store's client connects to, by a
 // connection that was not looked at by the store's check.
-func inspectServer(ctx context.Context, of *redis.Client, name string, requests int) ServerFacts {
+func inspectServer(ctx context.Context, who account, of *redis.Client, name string, requests int) ServerFacts {
 	options := *of.Options()
 	options.OnConnect = nil
 	client := redis.NewClient(&options)
@@ -80,8 +83,11 @@ func inspectServer(ctx context.Context, of *redis.Client, name string, requests 
 	defer func() { _ = conn.Close() }()
 	f := ServerFacts{Name: name}
 	info, err := conn.Info(ctx).Result()
-	if err != nil {
-		f.Err = redisError(name, err)
+	if err != nil && !isPermission(err) {
+		f.Err = who.error(name, err)
+		return f
+	}
+	if f.Refused = who.refusals(ctx, conn, name, masterCommands(who.keys)); len(f.Refused) > 0 {
 		return f
 	}
 	f.Info = map[string]string{}
@@ -95,7 +101,7 @@ func inspectServer(ctx context.Context, of *redis.Client, name string, requests 
 		clock, err := conn.Time(ctx).Result()
 		took := time.Since(sent)
 		if err != nil {
-			f.Err = redisError(name, err)
+			f.Err = who.error(name, err)
 			break
 		}
 		if len(f.RoundTrips) == 0 || took < slices.Min(f.RoundTrips) {

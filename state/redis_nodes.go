@@ -62,6 +62,7 @@ func nodeOptions(o RedisOptions) *redis.Options {
 
 // singleNode is one server that is the master of all keys.
 type singleNode struct {
+	account
 	client  *redis.Client
 	name    string // for errors
 	inspect func(ctx context.Context, conn *redis.Conn) error
@@ -69,7 +70,7 @@ type singleNode struct {
 
 // newSingleNode returns the node at the only address of the options.
 func newSingleNode(o RedisOptions) *singleNode {
-	n := &singleNode{name: o.Addrs[0]}
+	n := &singleNode{account: newAccount(o), name: o.Addrs[0]}
 	n.inspect = func(ctx context.Context, conn *redis.Conn) error { return probe(ctx, conn, n.name, standalone) }
 	options := nodeOptions(o)
 	options.Addr, options.OnConnect = n.name, onConnect(n.inspect)
@@ -91,11 +92,11 @@ func onConnect(check func(ctx context.Context, conn *redis.Conn) error) func(ctx
 
 // send implements nodes.
 func (n *singleNode) send(ctx context.Context, commands []command) {
-	sendTo(ctx, n.client, n.name, commands)
+	n.sendTo(ctx, n.client, n.name, commands)
 }
 
 // sendTo sends commands to one server in one pipeline.
-func sendTo(ctx context.Context, client *redis.Client, name string, commands []command) {
+func (a account) sendTo(ctx context.Context, client *redis.Client, name string, commands []command) {
 	pipe := client.Pipeline()
 	for i := range commands {
 		_ = pipe.Process(ctx, commands[i].cmd) // only queues it
@@ -103,7 +104,7 @@ func sendTo(ctx context.Context, client *redis.Client, name string, commands []c
 	_, err := pipe.Exec(ctx)
 	failed := false
 	for i := range commands {
-		commands[i].err = redisError(name, commands[i].cmd.Err())
+		commands[i].err = a.error(name, commands[i].cmd.Err())
 		failed = failed || commands[i].err != nil
 	}
 	if err == nil || failed {
@@ -113,13 +114,13 @@ func sendTo(ctx context.Context, client *redis.Client, name string, commands []c
 	// without an error if it was the server who said why, as for the login. Their
 	// values must not be taken for answers.
 	for i := range commands {
-		commands[i].err = redisError(name, err)
+		commands[i].err = a.error(name, err)
 	}
 }
 
 // load implements nodes.
 func (n *singleNode) load(ctx context.Context, _ []command, script *redis.Script) error {
-	return redisError(n.name, script.Load(ctx, n.client).Err())
+	return n.error(n.name, script.Load(ctx, n.client).Err())
 }
 
 // check implements nodes.
@@ -127,7 +128,7 @@ func (n *singleNode) check(ctx context.Context) error {
 	conn := n.client.Conn()
 	err := n.inspect(ctx, conn)
 	_ = conn.Close() // gives it back to the pool
-	return redisError(n.name, err)
+	return n.error(n.name, err)
 }
 
 // close implements nodes.

@@ -15,7 +15,7 @@ import (
 // it says that it is a replica (probe), and it answers READONLY. What it took after
 // its replica was promoted is lost, which the fence shows.
 func newSentinelNode(o RedisOptions) *singleNode {
-	n := &singleNode{name: fmt.Sprintf("master %s of the sentinels %s", o.Sentinel.Master, strings.Join(o.Sentinel.Addrs, ","))}
+	n := &singleNode{account: newAccount(o), name: fmt.Sprintf("master %s of the sentinels %s", o.Sentinel.Master, strings.Join(o.Sentinel.Addrs, ","))}
 	n.inspect = func(ctx context.Context, conn *redis.Conn) error { return probe(ctx, conn, n.name, sentineled) }
 	c := nodeOptions(o)
 	n.client = redis.NewFailoverClient(&redis.FailoverOptions{

@@ -46,6 +46,7 @@ func (r *benchRig) bench(ctx context.Context, config string, args ...string) (co
 	file := writeFile(r.t, r.t.TempDir(), "lapwing.yaml", fmt.Sprintf("kafka:\n  brokers: [%q]\n  batch_bytes_max: 16KiB\n%s\n", r.addr, config))
 	var out, errs bytes.Buffer
 	code = run(ctx, append([]string{"bench", "--config", file}, args...), strings.NewReader(""), &out, &errs)
+	inspectCommand(r.t, []string{"bench", "--config", file}, out.String(), errs.String())
 	return code, out.String(), errs.String()
 }
 

@@ -46,10 +46,15 @@ func (l *loader) relation(message string, paths ...string) {
 func (l *loader) note(path, message string) {
 	p := problem{origin: l.originOf(path), path: path, message: message}
 	whole, _, _ := strings.Cut(path, "[")
-	if g, ok := l.given[path]; ok && !l.field(whole).isSecret() {
+	if g, ok := l.given[path]; ok && !l.field(whole).isSecret() && !mayHaveLogin(g.text) {
 		p.got = quoted(g.text)
 	}
 	l.problems = append(l.problems, p)
+}
+
+// mayHaveLogin reports whether a text looks like an address with a user and a password, redis://user:password@host:6379.
+func mayHaveLogin(text string) bool {
+	return strings.Contains(text, "@") || strings.Contains(text, "://")
 }
 
 // originOf is where the first of the values that was given stands, and the file as a whole if all are defaults.
@@ -122,13 +127,24 @@ func (l *loader) checkAddresses(path string, addrs []string) {
 	for i, addr := range addrs {
 		host, port, err := net.SplitHostPort(addr)
 		n, errPort := strconv.ParseUint(port, 10, 16)
+		section := path[:strings.LastIndexByte(path, '.')]
 		switch {
+		case mayHaveLogin(addr):
+			l.wrong(element(path, i), "must be host:port alone, without a scheme and a login; "+loginKeys(section))
 		case err != nil || host == "" || errPort != nil || n == 0:
 			l.wrong(element(path, i), "must be host:port with a port from 1 to 65535")
 		case slices.Contains(addrs[:i], addr):
 			l.wrong(element(path, i), "is there twice")
 		}
 	}
+}
+
+// loginKeys says where the login to the services of a section goes.
+func loginKeys(section string) string {
+	if section == "kafka" {
+		section = "kafka.sasl"
+	}
+	return fmt.Sprintf("users go to %[1]s.username, passwords to the file of %[1]s.password_file", section)
 }
 
 // checkListen checks an address to listen on. An empty host is every interface, port 0 a free one.

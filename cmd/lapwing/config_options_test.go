@@ -26,9 +26,9 @@ import (
 )
 
 // loadText loads a configuration from a text, in a directory of its own.
-func loadText(t *testing.T, text string) *Config {
+func loadText(t *testing.T, text string, environ ...string) *Config {
 	t.Helper()
-	c, err := LoadConfig(writeFile(t, t.TempDir(), "lapwing.yaml", text), nil)
+	c, err := LoadConfig(writeFile(t, t.TempDir(), "lapwing.yaml", text), environ)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,8 +94,8 @@ kafka:
   input: [in]
   output: out
   dead_letters: dead
-  sasl: {mechanism: plain, username: u, password: p}
-`)
+  sasl: {mechanism: plain, username: u}
+`, "LAPWING_KAFKA_SASL_PASSWORD=p")
 	got, err := c.WireOptions()
 	if err != nil {
 		t.Fatal(err)
@@ -153,9 +153,9 @@ func TestPasswordFiles(t *testing.T) {
 func TestRedisOptions(t *testing.T) {
 	c := loadText(t, `
 kafka: {group: g}
-redis: {addrs: ["r:1"], username: u, password: p, db: 3, prefix: x, dial_timeout: 1s, read_timeout: 2s, write_timeout: 4s, pool_size: 5}
+redis: {addrs: ["r:1"], username: u, db: 3, prefix: x, dial_timeout: 1s, read_timeout: 2s, write_timeout: 4s, pool_size: 5}
 events: {types: [deposit, withdraw, bonus]}
-`)
+`, "LAPWING_REDIS_PASSWORD=p")
 	got, err := c.RedisOptions()
 	if err != nil {
 		t.Fatal(err)
@@ -181,11 +181,15 @@ func TestRedisTopologies(t *testing.T) {
 		shards   int
 	}{
 		`{}`: {addrs: []string{"127.0.0.1:6379"}, shards: 1},
-		`{cluster: true, addrs: ["a:1", "b:2"], username: u, password: p}`: {addrs: []string{"a:1", "b:2"}, cluster: true, shards: 64},
-		`{sentinel: {master: m, addrs: ["s:1", "s:2"], username: w, password: q}}`: {
+		`{cluster: true, addrs: ["a:1", "b:2"], username: u}`: {addrs: []string{"a:1", "b:2"}, cluster: true, shards: 64},
+		`{sentinel: {master: m, addrs: ["s:1", "s:2"], username: w}}`: {
 			sentinel: state.SentinelOptions{Master: "m", Addrs: []string{"s:1", "s:2"}, Username: "w", Password: "q"}, shards: 1},
 	} {
-		c := loadText(t, "redis: "+text)
+		environ := []string{"LAPWING_REDIS_PASSWORD=p"}
+		if strings.Contains(text, "sentinel") {
+			environ = []string{"LAPWING_REDIS_SENTINEL_PASSWORD=q"}
+		}
+		c := loadText(t, "redis: "+text, environ...)
 		got, err := c.RedisOptions()
 		if err != nil {
 			t.Fatal(err)

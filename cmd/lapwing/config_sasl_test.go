@@ -10,9 +10,9 @@ import (
 )
 
 // saslProblems loads a section kafka.sasl and returns its problems and the configuration.
-func saslProblems(t *testing.T, section string) (string, *Config) {
+func saslProblems(t *testing.T, section string, environ ...string) (string, *Config) {
 	t.Helper()
-	c, err := LoadConfig(writeFile(t, t.TempDir(), "lapwing.yaml", "kafka: {sasl: {"+section+"}}\n"), nil)
+	c, err := LoadConfig(writeFile(t, t.TempDir(), "lapwing.yaml", "kafka: {sasl: {"+section+"}}\n"), environ)
 	if err != nil {
 		return err.Error(), c
 	}
@@ -24,26 +24,31 @@ func TestSASLConfig(t *testing.T) {
 	ca := consumertest.NewAuthority(t).CAFile()
 	secretFile := writeFile(t, t.TempDir(), "secret", "oauth-lapwing-test-secret-6\n")
 	const client = `token_url: "https://login.test/token", client_id: lapwing`
-	for _, x := range []struct{ section, says string }{
-		{`mechanism: plain, username: u, password: p`, ""},
-		{`mechanism: scram-sha-512, username: u`, "kafka.sasl.password: or kafka.sasl.password_file must be set"},
-		{`mechanism: plain, password: p`, "kafka.sasl.username: must be set"},
-		{`mechanism: digest`, "must be plain, scram-sha-256, scram-sha-512, oauthbearer or aws-msk-iam"},
-		{`mechanism: plain, username: u, password: p, region: x`, "kafka.sasl.region: is not used by kafka.sasl.mechanism plain"},
-		{`mechanism: plain, username: u, password: p, oauth: {scope: x}`, "set the mechanism to oauthbearer"},
-		{`oauth: {client_id: x}`, "kafka.sasl.oauth.client_id: is not used without kafka.sasl.mechanism; set it to oauthbearer"},
-		{`mechanism: oauthbearer, oauth: {` + client + `, client_secret: s}`, ""},
-		{`mechanism: oauthbearer, oauth: {` + client + `, client_secret_file: "` + secretFile + `", scope: a b, ca_file: "` + ca + `", extensions: [a=b, c=d=e]}`, ""},
-		{`mechanism: oauthbearer`, "kafka.sasl.oauth.token_url: must be set"},
-		{`mechanism: oauthbearer, oauth: {` + client + `}`, "kafka.sasl.oauth.client_secret: or kafka.sasl.oauth.client_secret_file must be set"},
-		{`mechanism: oauthbearer, oauth: {` + client + `, client_secret: s, client_secret_file: "` + secretFile + `"}`, "are both set"},
-		{`mechanism: oauthbearer, oauth: {` + client + `, client_secret: s, ca_file: "` + secretFile + `"}`, "no certificate in PEM form"},
-		{`mechanism: oauthbearer, oauth: {` + client + `, client_secret: s, extensions: [a]}`, "must be KEY=VALUE"},
-		{`mechanism: oauthbearer, oauth: {` + client + `, client_secret: s, extensions: [auth=x]}`, "auth"},
-		{`mechanism: oauthbearer, oauth: {token_url: "https://u:p@login.test", client_id: c, client_secret: s}`, "must be a URL"},
-		{`mechanism: oauthbearer, oauth: {token_url: login.test, client_id: c, client_secret: s}`, "must be a URL"},
+	password, secret := []string{"LAPWING_KAFKA_SASL_PASSWORD=p"}, []string{"LAPWING_KAFKA_SASL_OAUTH_CLIENT_SECRET=s"}
+	for _, x := range []struct {
+		section string
+		environ []string
+		says    string
+	}{
+		{`mechanism: plain, username: u`, password, ""},
+		{`mechanism: scram-sha-512, username: u`, nil, "kafka.sasl.password: or kafka.sasl.password_file must be set"},
+		{`mechanism: plain`, password, "kafka.sasl.username: must be set"},
+		{`mechanism: digest`, nil, "must be plain, scram-sha-256, scram-sha-512, oauthbearer or aws-msk-iam"},
+		{`mechanism: plain, username: u, region: x`, password, "kafka.sasl.region: is not used by kafka.sasl.mechanism plain"},
+		{`mechanism: plain, username: u, oauth: {scope: x}`, password, "set the mechanism to oauthbearer"},
+		{`oauth: {client_id: x}`, nil, "kafka.sasl.oauth.client_id: is not used without kafka.sasl.mechanism; set it to oauthbearer"},
+		{`mechanism: oauthbearer, oauth: {` + client + `}`, secret, ""},
+		{`mechanism: oauthbearer, oauth: {` + client + `, client_secret_file: "` + secretFile + `", scope: a b, ca_file: "` + ca + `", extensions: [a=b, c=d=e]}`, nil, ""},
+		{`mechanism: oauthbearer`, nil, "kafka.sasl.oauth.token_url: must be set"},
+		{`mechanism: oauthbearer, oauth: {` + client + `}`, nil, "kafka.sasl.oauth.client_secret: or kafka.sasl.oauth.client_secret_file must be set"},
+		{`mechanism: oauthbearer, oauth: {` + client + `, client_secret_file: "` + secretFile + `"}`, secret, "are both set"},
+		{`mechanism: oauthbearer, oauth: {` + client + `, ca_file: "` + secretFile + `"}`, secret, "no certificate in PEM form"},
+		{`mechanism: oauthbearer, oauth: {` + client + `, extensions: [a]}`, secret, "must be KEY=VALUE"},
+		{`mechanism: oauthbearer, oauth: {` + client + `, extensions: [auth=x]}`, secret, "auth"},
+		{`mechanism: oauthbearer, oauth: {token_url: "https://u:p@login.test", client_id: c}`, secret, "must be a URL"},
+		{`mechanism: oauthbearer, oauth: {token_url: login.test, client_id: c}`, secret, "must be a URL"},
 	} {
-		got, _ := saslProblems(t, x.section)
+		got, _ := saslProblems(t, x.section, x.environ...)
 		if x.says == "" && got != "" || !strings.Contains(got, x.says) {
 			t.Errorf("%s: %q, want %q", x.section, got, x.says)
 		}

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
@@ -90,9 +91,9 @@ func (l *loader) section(path string, node ast.Node, target reflect.Value) {
 	lines := map[string]int{}
 	for _, entry := range mapping.Values {
 		name := entry.Key.GetToken().Value
-		key := name
+		key := shownKey(name)
 		if path != "" {
-			key = path + "." + name
+			key = path + "." + key
 		}
 		at := l.at(entry.Key)
 		index := slices.Index(keysOf(target.Type()), name)
@@ -111,6 +112,17 @@ func (l *loader) section(path string, node ast.Node, target reflect.Value) {
 		}
 		lines[name] = at.line
 	}
+}
+
+// shownKey is a key for messages: of one that is no word, what begins like one, since "password:secret" is a key too.
+func shownKey(name string) string {
+	end := strings.IndexFunc(name, func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("_-.", r)
+	})
+	if end < 0 {
+		return name
+	}
+	return name[:end] + "..."
 }
 
 // isReference tells what makes one part of a file depend on another, which a reader of a configuration need not look for.
@@ -155,7 +167,10 @@ func (l *loader) unknownKey(at origin, key, name string, target reflect.Type) {
 // leaf reads a value or a list of values.
 func (l *loader) leaf(f *field, node ast.Node) {
 	if !f.isList() {
-		if text, ok := l.scalar(f.path, node); ok {
+		switch text, ok := l.scalar(f.path, node); {
+		case ok && f.isSecret() && text != "":
+			l.secretInFile(f, l.at(node))
+		case ok:
 			l.set(f, given{origin: l.at(node), text: text})
 		}
 		return
@@ -180,6 +195,13 @@ func (l *loader) leaf(f *field, node ast.Node) {
 	if !l.failed[f.path] {
 		f.value.Set(reflect.ValueOf(texts))
 	}
+}
+
+// secretInFile refuses a secret that stands in the configuration: such a file is copied, shown and kept in a repository.
+func (l *loader) secretInFile(f *field, at origin) {
+	l.failed[f.path] = true
+	l.problems = append(l.problems, problem{origin: at, path: f.path, message: fmt.Sprintf(
+		"a secret must not stand in this file; take it out, and name a file that has it in %[1]s_file, or set the variable %[2]s_FILE or %[2]s", f.path, f.variable)})
 }
 
 // scalar returns the text of a value as it is written, without quotes.

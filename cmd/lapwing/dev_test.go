@@ -53,6 +53,7 @@ func startDev(t *testing.T, args ...string) (printed, url string) {
 		case <-time.After(20 * time.Second):
 			t.Error("dev did not end within 20s")
 		}
+		inspectCommand(t, args, stdout.String(), stderr.String())
 	})
 	where := regexp.MustCompile(`gateway +(https?://127\.0\.0\.1:[1-9][0-9]*/event)`)
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {

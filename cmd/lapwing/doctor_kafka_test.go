@@ -564,21 +564,21 @@ func TestDoctorRedis(t *testing.T) {
 
 // TestDoctorTellsNoSecret: refused logins are told without the passwords.
 func TestDoctorTellsNoSecret(t *testing.T) {
-	const kafkaPassword, redisPassword = "kafka-S3cret", "redis-S3cret"
+	const kafkaPassword, redisPassword = "kafka-lapwing-test-secret", "redis-lapwing-test-secret"
 	kafkaAddr := consumertest.Kfake(t, kfake.EnableSASL(), kfake.Superuser("PLAIN", "lapwing", "other"))
 	server := consumertest.OwnRedis(t, "--requirepass", "other")
 	dir := t.TempDir()
 	file := writeFile(t, dir, "lapwing.yaml", fmt.Sprintf(`
-kafka: {brokers: [%q], sasl: {mechanism: plain, username: lapwing, password: %s}}
+kafka: {brokers: [%q], sasl: {mechanism: plain, username: lapwing, password_file: %s}}
 redis: {addrs: [%q], password_file: %s}
-`, kafkaAddr, kafkaPassword, server.Addr(), writeFile(t, dir, "password", redisPassword)))
+`, kafkaAddr, writeFile(t, dir, "kafka-password", kafkaPassword), server.Addr(), writeFile(t, dir, "password", redisPassword)))
 	g := examined(t, "--config", file)
 	g.only(levelFail, checkBroker, checkRedis)
 	g.has(levelFail, checkBroker, "broker "+kafkaAddr, "SASL: ", "check mechanism, user and password")
-	g.has(levelFail, checkRedis, "redis "+server.Addr(), "access refused", "set redis.username and redis.password")
+	g.has(levelFail, checkRedis, "redis "+server.Addr(), "access refused", "set redis.username, and redis.password_file")
 	_, stdout, stderr := lapwing(t, "", "doctor", "--config", file)
 	for _, text := range []string{g.stdout, stdout, stderr} {
-		if strings.Contains(text, "S3cret") {
+		if strings.Contains(text, consumertest.SecretMarker) {
 			t.Errorf("a password is shown:\n%s", text)
 		}
 	}
@@ -592,11 +592,12 @@ func TestDoctorPermissions(t *testing.T) {
 	topic, group := kmsg.ACLResourceTypeTopic, kmsg.ACLResourceTypeGroup
 	addr := consumertest.Kfake(t, kfake.EnableSASL(), kfake.EnableACLs(), kfake.SeedTopics(2, "events", "alerts", "events.dead", "lapwing.rekey"),
 		kfake.Superuser("PLAIN", "admin", "admin"),
-		kfake.User("PLAIN", "lapwing", "secret",
+		kfake.User("PLAIN", "lapwing", "permissions-lapwing-test-secret",
 			allow(topic, "events", kmsg.ACLOperationDescribe), allow(topic, "alerts", kmsg.ACLOperationWrite),
 			allow(topic, "lapwing.rekey", kmsg.ACLOperationRead), allow(topic, "lapwing.rekey", kmsg.ACLOperationWrite), allow(group, "lapwing", kmsg.ACLOperationDescribe)))
+	t.Setenv("LAPWING_KAFKA_SASL_PASSWORD", "permissions-lapwing-test-secret")
 	file := writeFile(t, t.TempDir(), "lapwing.yaml", fmt.Sprintf(`
-kafka: {brokers: [%q], sasl: {mechanism: plain, username: lapwing, password: secret}}
+kafka: {brokers: [%q], sasl: {mechanism: plain, username: lapwing}}
 redis: {addrs: [%q]}
 `, addr, consumertest.OwnRedis(t).Addr()))
 	g := examined(t, "--config", file)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -34,9 +33,14 @@ func (d *doctor) redis(ctx context.Context) {
 	sound := err == nil
 	for i := range servers {
 		s := &servers[i]
+		for _, err := range s.Refused {
+			d.redisFailed(s.Name, err)
+		}
 		if s.Err != nil {
-			sound = false
 			d.redisFailed(s.Name, s.Err)
+		}
+		if s.Err != nil || len(s.Refused) > 0 {
+			sound = false
 			continue
 		}
 		d.redisServer(s)
@@ -67,16 +71,8 @@ func (d *doctor) redisFailed(name string, err error) {
 
 // redisRemedy is what to do where the error does not say so itself.
 func redisRemedy(err error) string {
-	var dns *net.DNSError
-	var network net.Error
-	var access *state.AccessError
-	switch {
-	case errors.As(err, &access), errors.Is(err, state.ErrTopology), errors.Is(err, state.ErrVersion), errors.Is(err, state.ErrEviction):
-		return "" // it says it
-	case errors.As(err, &dns):
-		return "the name does not resolve: check redis.addrs (or redis.sentinel.addrs) and the resolver"
-	case errors.As(err, &network):
-		return "check the address, that Redis runs, redis.tls, and firewalls"
+	if state.HasRemedy(err) {
+		return ""
 	}
 	return "look at the log of Redis"
 }

@@ -115,7 +115,7 @@ func (b *secured) grant(t *testing.T, s *system, rows []permission) (user, secti
 	for ctx.Err() == nil && !b.knows(ctx, user, len(rows)) {
 		time.Sleep(20 * time.Millisecond)
 	}
-	return user, login("scram-sha-256", user, trustedPassword)
+	return user, login(t, "scram-sha-256", user, trustedPassword)
 }
 
 // knows reports whether the broker lets a user log in, and has so many permissions of it.
@@ -247,7 +247,7 @@ func (b *secured) grow(t *testing.T, topic string, partitions int) {
 // gatewayWith runs a gateway with some permissions, of which one may be missing.
 func (b *secured) gatewayWith(t *testing.T, rows []permission, left permission) {
 	t.Helper()
-	s := b.system(t, "LOGIN", login("plain", "trusted", trustedPassword), systemOptions{})
+	s := b.system(t, "LOGIN", login(t, "plain", "trusted", trustedPassword), systemOptions{})
 	engine := s.engine("engine")
 	engine.Start()
 	engine.WaitReady(readyTimeout)

@@ -32,6 +32,7 @@ func TestBenchRealEngine(t *testing.T) {
 			go func() { // ends with its load, or with ctx
 				var out, errs bytes.Buffer
 				code := run(ctx, []string{"bench", "--config", config, "--rate", "1000", "--warm", "500ms", "--for", "4s", "--users", "500", "--json"}, strings.NewReader(""), &out, &errs)
+				inspectCommand(t, []string{"bench", "--config", config}, out.String(), errs.String())
 				done <- ended{code, out.String(), errs.String()}
 			}()
 			for { // until the load is under way

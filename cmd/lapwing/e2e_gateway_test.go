@@ -39,7 +39,7 @@ gateway: {listen: %q, tls: {enabled: true, cert_file: %q, key_file: %q}, tokens_
 	url := "https://" + listen + "/event"
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: authority.Pool()}}
 	defer transport.CloseIdleConnections()
-	client := secured{t, &http.Client{Transport: transport, Timeout: 20 * time.Second}}
+	client := httpClient{t, &http.Client{Transport: transport, Timeout: 20 * time.Second}}
 	for user := 1; user <= 12; user++ { // users of every lane
 		for i, codes := range []string{"1100", "", "1100,30", "30"} {
 			amount := []string{"200.00", "99.99", "101", "99.99"}[i]

@@ -64,17 +64,17 @@ func TestCreatesTopics(t *testing.T) {
 // TestKafkaRefuses starts engines at a broker that does not let them in: each ends and says why. The broker is a fake one,
 // since the others know no users.
 func TestKafkaRefuses(t *testing.T) {
-	users := []kfake.Opt{kfake.EnableSASL(), kfake.EnableACLs(), kfake.Superuser("PLAIN", "admin", "admin"), kfake.User("PLAIN", "lapwing", "right")}
+	users := []kfake.Opt{kfake.EnableSASL(), kfake.EnableACLs(), kfake.Superuser("PLAIN", "admin", "admin"), kfake.User("PLAIN", "lapwing", "right-lapwing-test-secret")}
 	for name, tc := range map[string]struct {
-		config string
-		says   []string
+		password string
+		says     []string
 	}{
-		"no permission": {config: "  sasl: {mechanism: plain, username: lapwing, password: right}", says: []string{"kafka", "topic events", "authorized"}},
+		"no permission": {password: "right-lapwing-test-secret", says: []string{"kafka", "topic events", "authorized"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			addr := consumertest.Kfake(t, append(users, kfake.SeedTopics(2, "events", "alerts", "events.dead"))...)
 			s := &system{t: t, kafkaAddr: addr, redisAddr: consumertest.Redis(t), input: "events", output: "alerts", dead: "events.dead",
-				group: consumertest.Topic(t, "e2e"), extra: tc.config}
+				group: consumertest.Topic(t, "e2e"), extra: "  sasl: {mechanism: plain, username: lapwing}", env: []string{"LAPWING_KAFKA_SASL_PASSWORD=" + tc.password}}
 			s.endsByItself(append(tc.says, addr)...)
 		})
 	}

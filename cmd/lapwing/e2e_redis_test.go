@@ -167,17 +167,17 @@ func TestRedisAwayAtStart(t *testing.T) {
 func TestRedisUnfit(t *testing.T) {
 	for name, tc := range map[string]struct {
 		server []string // arguments of redis-server
-		config string   // lines of the section redis
+		env    []string
 		says   []string
 	}{
 		"evicts":         {server: []string{"--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"}, says: []string{"allkeys-lru", "CONFIG SET maxmemory-policy noeviction"}},
-		"no password":    {server: []string{"--requirepass", "secret"}, says: []string{"redis.password"}},
-		"wrong password": {server: []string{"--requirepass", "secret"}, config: "  password: guess", says: []string{"redis.password"}},
+		"no password":    {server: []string{"--requirepass", "right-lapwing-test-secret"}, says: []string{"login", "redis.password"}},
+		"wrong password": {server: []string{"--requirepass", "right-lapwing-test-secret"}, env: []string{"LAPWING_REDIS_PASSWORD=wrong-lapwing-test-secret"}, says: []string{"login", "redis.password"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := consumertest.OwnRedis(t, tc.server...)
 			s := newSystem(t, systemOptions{redis: server.Addr()})
-			s.redisExtra = tc.config
+			s.env = tc.env
 			s.endsByItself(append(tc.says, server.Addr())...)
 		})
 	}

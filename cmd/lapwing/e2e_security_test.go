@@ -143,8 +143,11 @@ func pair(certFile, keyFile string) string {
 	return fmt.Sprintf(", cert_file: %q, key_file: %q", certFile, keyFile)
 }
 
-func login(mechanism, user, password string) string {
-	return fmt.Sprintf("  sasl: {mechanism: %s, username: %s, password: %s}\n", mechanism, user, password)
+// login is the section kafka.sasl for a user, with the password in a file.
+func login(t *testing.T, mechanism, user, password string) string {
+	t.Helper()
+	file := writeFile(t, t.TempDir(), "password", password+"\n")
+	return fmt.Sprintf("  sasl: {mechanism: %s, username: %s, password_file: %q}\n", mechanism, user, file)
 }
 
 // oauth is the section kafka.sasl for a client, with the secret in a file.
@@ -176,10 +179,10 @@ func (b *secured) mechanisms(t *testing.T) {
 	for name, x := range map[string]struct{ listener, extra, says string }{
 		"TLS":              {"TLS", b.tls(""), "TLS"},
 		"mutual TLS":       {"MUTUAL", b.tls(pair(b.authority.IssueUntil("trusted", time.Now().Add(time.Hour)))), "TLS"},
-		"PLAIN":            {"LOGIN", login("plain", "trusted", trustedPassword), "SASL plain"},
-		"PLAIN, TLS":       {"BOTH", b.tls("") + login("plain", "trusted", trustedPassword), "TLS, SASL plain"},
-		"SCRAM-SHA-256":    {"LOGIN", login("scram-sha-256", "trusted", trustedPassword), "SASL scram-sha-256"},
-		"SCRAM-SHA-512":    {"BOTH", b.tls("") + login("scram-sha-512", "trusted", trustedPassword), "TLS, SASL scram-sha-512"},
+		"PLAIN":            {"LOGIN", login(t, "plain", "trusted", trustedPassword), "SASL plain"},
+		"PLAIN, TLS":       {"BOTH", b.tls("") + login(t, "plain", "trusted", trustedPassword), "TLS, SASL plain"},
+		"SCRAM-SHA-256":    {"LOGIN", login(t, "scram-sha-256", "trusted", trustedPassword), "SASL scram-sha-256"},
+		"SCRAM-SHA-512":    {"BOTH", b.tls("") + login(t, "scram-sha-512", "trusted", trustedPassword), "TLS, SASL scram-sha-512"},
 		"OAUTHBEARER":      {"LOGIN", b.oauth(t, "trusted", trustedSecret), "SASL oauthbearer"},
 		"OAUTHBEARER, TLS": {"BOTH", b.tls("") + b.oauth(t, "trusted", trustedSecret), "TLS, SASL oauthbearer"},
 	} {
@@ -227,13 +230,13 @@ func (b *secured) stages(t *testing.T) {
 		"no client certificate":        {listener: "MUTUAL", extra: b.tls(""), ends: true, stage: "TLS", says: []string{"refuses our certificate"}},
 		"TLS to a plaintext port":      {addr: b.Addrs()[0], extra: b.tls(""), stage: "TLS", says: []string{"check that this is the broker's TLS port"}},
 		"plaintext to a TLS port":      {listener: "TLS", ends: true, stage: "TLS", says: []string{"TLS alert", "kafka.tls.enabled: true"}},
-		"login to a TLS port":          {listener: "BOTH", extra: login("plain", "trusted", trustedPassword), ends: true, stage: "TLS", says: []string{"TLS alert", "kafka.tls.enabled: true"}},
-		"login to a port without":      {addr: b.Addrs()[0], extra: login("plain", "trusted", trustedPassword), ends: true, stage: "SASL", says: []string{"this port has no SASL"}},
+		"login to a TLS port":          {listener: "BOTH", extra: login(t, "plain", "trusted", trustedPassword), ends: true, stage: "TLS", says: []string{"TLS alert", "kafka.tls.enabled: true"}},
+		"login to a port without":      {addr: b.Addrs()[0], extra: login(t, "plain", "trusted", trustedPassword), ends: true, stage: "SASL", says: []string{"this port has no SASL"}},
 		"no login":                     {listener: "LOGIN", stage: "SASL", says: []string{"wants a login", "set kafka.sasl"}},
-		"wrong password, PLAIN":        {listener: "LOGIN", extra: login("plain", "trusted", "wrong"), ends: true, stage: "SASL", says: []string{"Invalid username or password", "user and password"}},
-		"wrong password, SCRAM":        {listener: "BOTH", extra: b.tls("") + login("scram-sha-512", "trusted", "wrong"), ends: true, stage: "SASL", says: []string{"invalid credentials", "user and password"}},
-		"unknown user":                 {listener: "LOGIN", extra: login("scram-sha-256", "nobody", "wrong"), ends: true, stage: "SASL", says: []string{"invalid credentials"}},
-		"another mechanism":            {listener: "REAUTH", extra: login("scram-sha-512", "trusted", trustedPassword), ends: true, stage: "SASL", says: []string{"SCRAM-SHA-256", "not SCRAM-SHA-512", "kafka.sasl.mechanism"}},
+		"wrong password, PLAIN":        {listener: "LOGIN", extra: login(t, "plain", "trusted", "wrong-lapwing-test-secret"), ends: true, stage: "SASL", says: []string{"Invalid username or password", "user and password"}},
+		"wrong password, SCRAM":        {listener: "BOTH", extra: b.tls("") + login(t, "scram-sha-512", "trusted", "wrong-lapwing-test-secret"), ends: true, stage: "SASL", says: []string{"invalid credentials", "user and password"}},
+		"unknown user":                 {listener: "LOGIN", extra: login(t, "scram-sha-256", "nobody", "wrong-lapwing-test-secret"), ends: true, stage: "SASL", says: []string{"invalid credentials"}},
+		"another mechanism":            {listener: "REAUTH", extra: login(t, "scram-sha-512", "trusted", trustedPassword), ends: true, stage: "SASL", says: []string{"SCRAM-SHA-256", "not SCRAM-SHA-512", "kafka.sasl.mechanism"}},
 		"wrong client secret":          {listener: "LOGIN", extra: b.oauth(t, "trusted", "oauth-lapwing-test-secret-wrong"), ends: true, stage: "SASL", says: []string{"token server " + b.tokens.TokenURL(), "401", "invalid_client", "kafka.sasl.oauth"}},
 		"token server unknown":         {listener: "LOGIN", extra: otherTokens, ends: true, stage: "SASL", says: []string{"token server", "unknown authority", "kafka.sasl.oauth"}},
 		"token server away":            {listener: "LOGIN", extra: noTokens, stage: "SASL", says: []string{"token server", "refused"}},
@@ -327,7 +330,7 @@ func (b *secured) backoff(t *testing.T) {
 		}
 	}()
 	s := &system{t: t, kafkaAddr: listener.Addr().String(), redisAddr: consumertest.Redis(t), input: "events", output: "alerts", dead: "events.dead",
-		group: consumertest.Topic(t, "e2e"), extra: login("plain", "trusted", trustedPassword)}
+		group: consumertest.Topic(t, "e2e"), extra: login(t, "plain", "trusted", trustedPassword)}
 	e := s.engine("engine")
 	e.Start()
 	e.WaitLog(readyTimeout, "SASL")
@@ -350,7 +353,7 @@ func (b *secured) reauthentication(t *testing.T) {
 		}
 	}
 	for name, extra := range map[string]string{
-		"SCRAM-SHA-256": login("scram-sha-256", "trusted", trustedPassword),
+		"SCRAM-SHA-256": login(t, "scram-sha-256", "trusted", trustedPassword),
 		"OAUTHBEARER":   b.oauth(t, "brief", trustedSecret),
 	} {
 		t.Run(name, func(t *testing.T) {

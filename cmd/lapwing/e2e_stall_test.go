@@ -39,6 +39,7 @@ func (s *system) get(path string) (status int, body string) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	consumertest.Inspect(consumertest.Output(path), s.t.Name(), string(text))
 	return response.StatusCode, string(text)
 }
 

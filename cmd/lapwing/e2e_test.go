@@ -20,6 +20,7 @@ import (
 func TestMain(m *testing.M) {
 	code := consumertest.Main{M: m}.Run()
 	consumertest.RemoveBinary()
+	code = max(code, secretsWereTried())
 	os.Exit(code)
 }
 
@@ -35,11 +36,12 @@ type system struct {
 	more                []string // further inputs
 	group               string
 	partitions          int32
-	extra               string // lines of the section kafka
-	redisExtra          string // lines of the section redis
-	flush               string // interval; empty: 500ms
-	tail                string // lines of no section
-	http                string // of the next engine; empty: a free port
+	extra               string   // lines of the section kafka
+	redisExtra          string   // lines of the section redis
+	flush               string   // interval; empty: 500ms
+	tail                string   // lines of no section
+	http                string   // of the next engine; empty: a free port
+	env                 []string // of the engines, beside the test's
 }
 
 const (
@@ -124,7 +126,7 @@ func (s *system) remove() {
 func (s *system) engine(name string) *consumertest.Engine {
 	s.t.Helper()
 	http := cmp.Or(s.http, "127.0.0.1:"+strconv.Itoa(consumertest.FreePort(s.t)))
-	return consumertest.NewEngine(s.t, consumertest.EngineOptions{Name: name, HTTP: http, Config: s.config(http)})
+	return consumertest.NewEngine(s.t, consumertest.EngineOptions{Name: name, HTTP: http, Env: s.env, Config: s.config(http)})
 }
 
 // config is the text of a configuration.

@@ -12,6 +12,7 @@ func lapwing(t *testing.T, stdin string, args ...string) (code int, stdout, stde
 	t.Helper()
 	var out, errs bytes.Buffer
 	code = run(t.Context(), args, strings.NewReader(stdin), &out, &errs)
+	inspectCommand(t, args, out.String(), errs.String())
 	return code, out.String(), errs.String()
 }
 

@@ -80,7 +80,8 @@ func Compose(tb testing.TB) {
 	}
 }
 
-// Main runs a package's tests and keeps their containers until all have ended:
+// Main runs a package's tests, keeps their containers until all have ended, and fails if a program has printed a secret
+// ([Inspect]):
 //
 //	func TestMain(m *testing.M) { os.Exit(consumertest.Main{M: m}.Run()) }
 //
@@ -102,6 +103,10 @@ func (m Main) Run() int {
 			fmt.Fprintln(os.Stderr, "consumertest:", err)
 			code = max(code, 1)
 		}
+	}
+	if err := inspected.err(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
 	}
 	return code
 }

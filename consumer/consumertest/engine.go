@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -117,10 +118,15 @@ func NewEngine(tb testing.TB, o EngineOptions) *Engine {
 	e.log = log
 	tb.Cleanup(func() {
 		if e.Running() {
+			e.inspectAnswers()
 			e.Kill()
 		}
+		text := e.Log()
+		if e.starts > 0 {
+			Inspect(OutputProcess, o.Name+" of "+tb.Name(), text)
+		}
 		if tb.Failed() {
-			tail := e.Log()
+			tail := text
 			tail = tail[max(0, len(tail)-logTailBytes):]
 			tb.Logf("the last output of %s, %d starts:\n%s", o.Name, e.starts, tail)
 		}
@@ -146,6 +152,7 @@ func (e *Engine) Start() {
 		e.tb.Fatalf("start %s: %v", e.options.Name, err)
 	}
 	e.starts++
+	NoteSecrets(e.config, e.command.Env)
 	e.exited = make(chan struct{})
 	go func(command *exec.Cmd, exited chan struct{}) { // ends with the process, which Kill and the test's end wait for
 		e.waitErr = command.Wait()
@@ -165,6 +172,9 @@ func (e *Engine) Running() bool {
 		return true
 	}
 }
+
+// ConfigFile is the name of the configuration file.
+func (e *Engine) ConfigFile() string { return e.config }
 
 // Pid returns the id of the process, which must have been started.
 func (e *Engine) Pid() int { return e.command.Process.Pid }
@@ -191,6 +201,7 @@ func (e *Engine) signal(s syscall.Signal) {
 // fails the test and is killed.
 func (e *Engine) Term(timeout time.Duration) (took time.Duration, code int) {
 	e.tb.Helper()
+	e.inspectAnswers()
 	start := time.Now()
 	e.signal(syscall.SIGTERM)
 	code, ended := e.Wait(timeout)
@@ -226,13 +237,33 @@ func (e *Engine) Log() string {
 
 // Ready asks /readyz and says whether the answer was 200.
 func (e *Engine) Ready() bool {
+	status, _, err := e.Get("/readyz")
+	return err == nil && status == http.StatusOK
+}
+
+// Get returns the answer of an admin endpoint, like /metrics.
+func (e *Engine) Get(path string) (status int, body string, err error) {
 	client := http.Client{Timeout: time.Second}
-	response, err := client.Get("http://" + e.options.HTTP + "/readyz")
+	response, err := client.Get("http://" + e.options.HTTP + path)
 	if err != nil {
-		return false
+		return 0, "", err
 	}
-	_ = response.Body.Close()
-	return response.StatusCode == http.StatusOK
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	Inspect(Output(path), e.options.Name+" of "+e.tb.Name(), string(text))
+	return response.StatusCode, string(text), err
+}
+
+// inspectAnswers asks the admin endpoints for what they would tell anybody, so that it is searched for secrets.
+func (e *Engine) inspectAnswers() {
+	if e.options.HTTP == "" {
+		return
+	}
+	for _, path := range []string{"/readyz", "/healthz", "/metrics"} {
+		if _, _, err := e.Get(path); err != nil {
+			return // it does not answer, or has ended
+		}
+	}
 }
 
 // WaitReady waits until the engine is ready, and fails the test if it is not in time or ends.

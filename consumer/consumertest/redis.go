@@ -172,7 +172,7 @@ func (s *RedisServer) arguments() []string {
 	// The file is only ever appended to, never rewritten nor held up by a slow disk: so a copy of it
 	// is what Redis was at some moment.
 	return append([]string{
-		"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir,
+		"--port", "0", redisPortOption(s.args), strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir,
 		"--save", "", "--appendonly", "yes", "--appendfsync", "no", "--auto-aof-rewrite-percentage", "0",
 		"--maxmemory-policy", "noeviction",
 	}, s.args...)

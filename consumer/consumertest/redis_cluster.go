@@ -92,7 +92,7 @@ func (c *RedisCluster) Nodes() []*RedisServer { return c.nodes }
 // Client returns a client of the cluster. It is closed with the test.
 func (c *RedisCluster) Client() *redis.ClusterClient {
 	c.tb.Helper()
-	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: c.Addrs(), Protocol: 2, DisableIdentity: true})
+	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: c.Addrs(), Protocol: 2, DisableIdentity: true, TLSConfig: c.nodes[0].clientTLS()})
 	c.tb.Cleanup(func() { _ = client.Close() })
 	return client
 }

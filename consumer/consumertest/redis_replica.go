@@ -34,7 +34,7 @@ func (s *RedisServer) Client() *redis.Client {
 }
 
 func (s *RedisServer) clientOptions() *redis.Options {
-	return &redis.Options{Addr: s.Addr(), MaxRetries: -1, Protocol: 2, DisableIdentity: true}
+	return &redis.Options{Addr: s.Addr(), MaxRetries: -1, Protocol: 2, DisableIdentity: true, TLSConfig: s.clientTLS()}
 }
 
 // CutReplicas closes the links to replicas and lets none be made: what is written from now on is on

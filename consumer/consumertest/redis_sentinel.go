@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -25,7 +26,7 @@ type RedisSentinels struct {
 const sentinelMaster = "lapwing-test"
 
 // OwnRedisSentinels starts a master, replicas and sentinels, and waits until all know each other.
-// Arguments are options of the servers, as of OwnRedis.
+// Arguments are options of the servers, as of OwnRedis; of the sentinels too if they concern TLS.
 func OwnRedisSentinels(tb testing.TB, replicas, sentinels int, args ...string) *RedisSentinels {
 	tb.Helper()
 	s := &RedisSentinels{tb: tb}
@@ -37,25 +38,28 @@ func OwnRedisSentinels(tb testing.TB, replicas, sentinels int, args ...string) *
 	}
 	s.AwaitReplicas()
 	for range sentinels {
-		s.sentinels = append(s.sentinels, s.startSentinel(master, sentinels/2+1))
+		s.sentinels = append(s.sentinels, s.startSentinel(master, sentinels/2+1, args))
 	}
 	pollUntil(tb, "all sentinels know each other and the replicas", func() error { return s.complete(replicas, sentinels) })
 	return s
 }
 
-// startSentinel starts a sentinel of the master. It calls a server down after a second.
-func (s *RedisSentinels) startSentinel(master *RedisServer, quorum int) *RedisServer {
+// startSentinel starts a sentinel of the master, with TLS if the arguments of the servers say so. It calls a server down
+// after a second.
+func (s *RedisSentinels) startSentinel(master *RedisServer, quorum int, args []string) *RedisServer {
 	s.tb.Helper()
 	sentinel := newRedisServer(s.tb)
+	sentinel.args = args
 	sentinel.conf = filepath.Join(sentinel.dir, "sentinel.conf")
 	sentinel.startOnFreePort(func() error {
-		return os.WriteFile(sentinel.conf, fmt.Appendf(nil, `port %[1]d
+		return os.WriteFile(sentinel.conf, fmt.Appendf(nil, `port 0
+%[6]s %[1]d
 bind 127.0.0.1
 dir %[2]s
 sentinel monitor %[3]s 127.0.0.1 %[4]d %[5]d
 sentinel down-after-milliseconds %[3]s 1000
 sentinel failover-timeout %[3]s 4000
-`, sentinel.port, sentinel.dir, sentinelMaster, master.port, quorum), 0o600)
+%[7]s`, sentinel.port, sentinel.dir, sentinelMaster, master.port, quorum, strings.TrimPrefix(redisPortOption(args), "--"), tlsLines(args)), 0o600)
 	})
 	return sentinel
 }
@@ -85,6 +89,9 @@ func (s *RedisSentinels) master(ctx context.Context, sentinel *RedisServer) (map
 
 // Master returns the name under which the sentinels know the master.
 func (s *RedisSentinels) Master() string { return sentinelMaster }
+
+// Sentinels returns the sentinels.
+func (s *RedisSentinels) Sentinels() []*RedisServer { return s.sentinels }
 
 // Addrs returns the addresses of the sentinels.
 func (s *RedisSentinels) Addrs() []string {
