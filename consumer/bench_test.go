@@ -7,8 +7,10 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/lapwing/lapwing/consumer/contract"
+	"github.com/lapwing/lapwing/consumer/trace"
 	"github.com/lapwing/lapwing/consumer/wire"
 )
 
@@ -22,14 +24,30 @@ func BenchmarkLane(b *testing.B) {
 			if detail == contract.DetailFull {
 				name = "full"
 			}
-			b.Run(fmt.Sprintf("%s/users=%d", name, users), func(b *testing.B) { benchmarkLane(b, detail, users) })
+			b.Run(fmt.Sprintf("%s/users=%d", name, users), func(b *testing.B) { benchmarkLane(b, detail, users, nil) })
 		}
 	}
 }
 
-func benchmarkLane(b *testing.B, detail contract.Detail, users int) {
+// BenchmarkLaneTraced is the same with a share of the events traced. None: what tracing costs those who have it off is in
+// BenchmarkLane, by deploy/bench/instructions.
+func BenchmarkLaneTraced(b *testing.B) {
+	for _, ratio := range []float64{0, 0.001, 0.01, 1} {
+		b.Run(fmt.Sprintf("ratio=%v", ratio), func(b *testing.B) {
+			benchmarkLane(b, contract.DetailMinimal, 10_000, &trace.Tracer{Sink: new(lostSpans), Ratio: ratio, BatchEventsMax: 100})
+		})
+	}
+}
+
+// lostSpans is a sink that keeps nothing.
+type lostSpans struct{}
+
+func (*lostSpans) Take([]trace.Span) {}
+func (*lostSpans) Drop(int)          {}
+
+func benchmarkLane(b *testing.B, detail contract.Detail, users int, tracer *trace.Tracer) {
 	e := idleEngine(b, 1)
-	e.options.Detail = detail
+	e.options.Detail, e.options.Tracer = detail, tracer
 	e.cacheMax, e.dirtyMax = 1<<30, 1<<30
 	e.options.BatchRecordsMax, e.options.FlushInterval = 1<<30, 1<<40
 	e.options.LaneBytesMax = 1 << 40
@@ -63,9 +81,11 @@ func benchmarkLane(b *testing.B, detail contract.Detail, users int) {
 		if err := t.consume(b.Context(), c, math.MaxInt64); err != nil {
 			b.Fatal(err)
 		}
-		if t.take() == nil {
+		p := t.take()
+		if p == nil {
 			b.Fatal("nothing judged")
 		}
+		e.traceCommit([]load{{t, p}}, time.Now())
 		t.settle()
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(offset), "ns/event")

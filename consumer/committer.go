@@ -183,7 +183,7 @@ func (c *committer) once(ctx context.Context) bool {
 	defer stage.at(stageIdle)
 	stage.at(stageCommit)
 	start := time.Now()
-	if err := c.commit(ctx, loads); err != nil {
+	if err := c.commit(ctx, loads, start); err != nil {
 		c.fail(ctx, loads, err)
 		return false
 	}
@@ -218,14 +218,14 @@ func lend(loads []load, lanes, recordsMax int) {
 const lendAfter = 4
 
 // commit writes what the loads have, with their offsets: as one transaction, or, at least once, the offsets later.
-func (c *committer) commit(ctx context.Context, loads []load) error {
+func (c *committer) commit(ctx context.Context, loads []load, start time.Time) error {
 	batches := c.gather(loads)
 	forwards := slices.ContainsFunc(loads, func(l load) bool { return len(l.parcel.copies) > 0 })
 	if c.engine.options.Guarantee == AtLeastOnce && !forwards {
 		if err := c.engine.options.Client.Produce(ctx, c.engine.options.Compression, batches); err != nil {
 			return err
 		}
-		c.done(loads, (*tenure).settlePublished)
+		c.done(loads, start, (*tenure).settlePublished)
 		c.offsets.wake()
 		return nil
 	}
@@ -241,12 +241,13 @@ func (c *committer) commit(ctx context.Context, loads []load) error {
 	if err := c.producer.Commit(ctx, &wire.Transaction{Batches: batches, Member: c.member, Offsets: moves.topics}); err != nil {
 		return err
 	}
-	c.done(loads, (*tenure).settle)
+	c.done(loads, start, (*tenure).settle)
 	return nil
 }
 
 // done counts what the loads have and settles it.
-func (c *committer) done(loads []load, settle func(*tenure)) {
+func (c *committer) done(loads []load, start time.Time, settle func(*tenure)) {
+	c.engine.traceCommit(loads, start) // before the parcels are used again
 	m := c.engine.metrics
 	m.transactions.WithLabelValues("committed").Inc()
 	events := 0

@@ -204,7 +204,7 @@ func (e *Engine) join(ctx context.Context, group *kafka.ConsumerGroup, lanes *ba
 		}
 		e.health.clear("group") // after it: in between nothing would stand against being ready
 		lanes.remember(gen.ID, g.lanes)
-		e.log.Info("generation", "generation", gen.ID, "lanes", g.lanes, "transactional_id", e.transactionalID)
+		e.log.Info("generation", "generation", gen.ID, "lanes", len(g.lanes), "assigned", g.lanes, "transactional_id", e.transactionalID)
 		gen.Start(func(ctx context.Context) {
 			if err := e.serve(ctx, g); err != nil {
 				stop(err)

@@ -51,20 +51,20 @@ func (f *fit) note(r *reader, key []byte, elsewhere bool) {
 		return
 	}
 	e := r.engine
-	attrs := []any{"topics", strings.Join(e.options.Inputs, ","), "events", f.events, "forwarded_percent", percent(f.elsewhere, f.events),
-		"without_key_percent", percent(f.events-f.keyed, f.events), "partitioner", e.options.Partitioner.String()}
-	best := 0
+	best, shares := 0, make([]string, len(partitioners))
 	for i, p := range partitioners {
-		attrs = append(attrs, p.String()+"_percent", percent(f.of[i], max(f.keyed, 1)))
+		shares[i] = fmt.Sprintf("%s %d%%", p, percent(f.of[i], max(f.keyed, 1)))
 		if f.of[i] > f.of[best] {
 			best = i
 		}
 	}
-	message := "some events are in another partition than their user's, and are forwarded"
+	problem := "some producers write without a key, or by several partitioners"
 	if p := partitioners[best]; p != e.options.Partitioner && f.of[best]*10 >= f.keyed*9 && f.keyed > 0 {
-		message = fmt.Sprintf("the producers choose partitions by another partitioner: kafka.partitioner: %s would spare forwarding", p)
+		problem = fmt.Sprintf("the producers choose partitions by another partitioner: kafka.partitioner: %s would spare forwarding", p)
 	}
-	e.log.Warn(message, attrs...)
+	e.log.Warn("some events are in another partition than their user's, and are forwarded", "problem", problem,
+		"topics", strings.Join(e.options.Inputs, ","), "events", f.events, "forwarded_percent", percent(f.elsewhere, f.events),
+		"without_key_percent", percent(f.events-f.keyed, f.events), "partitioner", e.options.Partitioner.String(), "fit", strings.Join(shares, ", "))
 }
 
 func percent(n, of int) int { return (200*n + of) / (2 * of) }

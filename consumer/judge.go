@@ -156,6 +156,9 @@ func (t *tenure) finish(ctx context.Context, end error) error {
 
 // consume takes a chunk's records below an offset, in steps. When ctx ends on the way, what was judged so far is whole.
 func (t *tenure) consume(ctx context.Context, c *chunk, below int64) error {
+	if t.engine.options.Tracer != nil && c.done == 0 {
+		c.taken = time.Now()
+	}
 	rest, next := c.records[c.done:], min(c.next, below)
 	if n := len(rest); n > 0 && rest[n-1].offset >= below {
 		at, _ := slices.BinarySearchFunc(rest, below, func(r record, offset int64) int { return cmp.Compare(r.offset, offset) })
@@ -268,7 +271,7 @@ func (t *tenure) step(ctx context.Context, c *chunk, records []record, to int64)
 		if !t.waitRoom(ctx, r) {
 			return nil
 		}
-		if err := t.one(c, r, now); err != nil {
+		if err := t.oneTraced(c, r, now); err != nil {
 			return err
 		}
 		t.moveTo(s, r.offset+1)

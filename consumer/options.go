@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/lapwing/lapwing/consumer/contract"
+	"github.com/lapwing/lapwing/consumer/trace"
 	"github.com/lapwing/lapwing/consumer/wire"
 	"github.com/lapwing/lapwing/rules"
 	"github.com/lapwing/lapwing/state"
@@ -60,6 +61,7 @@ type Options struct {
 	Rules      *rules.Set
 	Logger     *slog.Logger          // discards when nil
 	Registerer prometheus.Registerer // none when nil
+	Tracer     *trace.Tracer         // traces nothing when nil
 
 	Brokers     []string // for the group membership, host:port
 	Group       string

@@ -27,6 +27,7 @@ type parcel struct {
 	further int // batches that follow another of the same destination: each is a round of requests
 
 	counts parcelCounts
+	traced []tracedRecord
 }
 
 // parcelCounts says what became of the parcel's input records.
@@ -45,6 +46,7 @@ func newParcel() *parcel {
 func (p *parcel) reset(from ...int64) {
 	p.spare = append(p.spare, p.batches...)
 	p.batches, p.latest, p.dead, p.further = p.batches[:0], nil, nil, 0
+	p.traced = p.traced[:0]
 	clear(p.results)
 	clear(p.copies)
 	p.starts, p.ends = append(p.starts[:0], from...), append(p.ends[:0], from...)

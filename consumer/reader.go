@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/lapwing/lapwing/consumer/backoff"
 	"github.com/lapwing/lapwing/consumer/contract"
+	"github.com/lapwing/lapwing/consumer/trace"
 	"github.com/lapwing/lapwing/consumer/wire"
 	"github.com/lapwing/lapwing/rules"
 )
@@ -48,6 +50,8 @@ type recordExtra struct {
 	key, value []byte
 	headers    []wire.Header
 	headersCut int // bytes of headers that were not kept, since no dead letter takes them; then none were
+
+	traced *traced // nil: its trace is not sampled
 }
 
 // chunk is one fetch, decoded, or as much of it as a chunk takes.
@@ -58,6 +62,8 @@ type chunk struct {
 	next    int64  // the offset after everything in it, records that are not visible included
 	bytes   []byte // backs the records' bytes
 	headers int    // of its dead letters
+	// arrived and taken are when its first record was decoded, and when the judge took it. Only what is traced needs them.
+	arrived, taken time.Time
 	// end is set in the last chunk of a reader that cannot go on from its position; it has no records.
 	end error
 }
@@ -81,6 +87,7 @@ func (c *chunk) full() bool {
 func (c *chunk) reset() {
 	clear(c.records)
 	c.records, c.done, c.bytes, c.headers, c.end = c.records[:0], 0, c.bytes[:0], 0, nil
+	c.arrived = time.Time{}
 	if cap(c.bytes) > 2*chunkBytesMax {
 		c.bytes = nil
 	}
@@ -134,6 +141,8 @@ type reader struct {
 	usual   int            // records: the most that a chunk had
 	texts   bool           // results repeat the amounts
 	stage   *stageMark
+	tracer  *trace.Tracer   // nil: nothing is traced
+	spans   trace.Partition // the ids of its records' spans
 
 	chunks  chan *chunk
 	free    chan *chunk
@@ -150,6 +159,9 @@ func newReader(e *Engine, under layout, lane int32, index int, arrived chan<- st
 		arrived: arrived,
 	}
 	r.prefix = bytes.TrimSuffix(contract.AppendSource(nil, contract.Source{Topic: r.source.topic, Partition: lane}), []byte("0"))
+	if r.tracer = e.options.Tracer; r.tracer != nil {
+		r.spans = trace.NewPartition(e.options.Group, r.source.identity(), strconv.Itoa(int(lane)))
+	}
 	r.fetcher = r.newFetcher()
 	for range chunksAhead + 1 {
 		r.free <- new(chunk)
@@ -351,6 +363,9 @@ func (r *reader) fetch(ctx context.Context, c *chunk, offset int64, by fetchWay)
 		if c.full() {
 			return errChunkFull
 		}
+		if r.tracer != nil && len(c.records) == 0 {
+			c.arrived = time.Now()
+		}
 		if len(c.records) == cap(c.records) {
 			// Append would copy a large chunk several times on its way to its size.
 			c.records = slices.Grow(c.records, max(r.usual+r.usual/8-len(c.records), len(c.records)/2, fetchFewRecords))
@@ -414,6 +429,9 @@ func (r *reader) decode(c *chunk, out *record, rec *wire.Record) {
 				}
 				out.extra.origin = origin
 			}
+			if r.tracer != nil {
+				r.trace(c, out, rec)
+			}
 			return
 		case r.source.rekey && !moved: // a copy is never forwarded again under one layout
 			refusal = r.wrongPartition(&out.event, lane)
@@ -425,6 +443,9 @@ func (r *reader) decode(c *chunk, out *record, rec *wire.Record) {
 	if refusal != nil {
 		out.kind = kindDead
 		out.extra = &recordExtra{refusal: refusal, origin: origin}
+		if r.tracer != nil {
+			r.trace(c, out, rec)
+		}
 	}
 	out.extra.timeMillis, out.extra.key, out.extra.value = timeMillis, c.keep(rec.Key), c.keep(rec.Value)
 	if size := headersSize(rec); size > r.engine.limits.dead.single() {

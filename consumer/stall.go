@@ -258,7 +258,7 @@ func (s stall) String() string {
 }
 
 func (s stall) log(e *Engine) {
-	e.log.Error("lane stalled: it "+s.what, "partition", s.lane, "lag_records", s.lag, "committed", s.committed, "position", s.position,
+	e.log.Error("lane stalled", "problem", s.what, "partition", s.lane, "lag_records", s.lag, "committed", s.committed, "position", s.position,
 		"still_seconds", int(s.still.Seconds()), "since", s.since, "doing", s.doing, "stalls", s.strikes, "process_alive", s.alive)
 }
 

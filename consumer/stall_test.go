@@ -442,7 +442,7 @@ func TestStallInFetch(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := log.text()
-	for _, want := range []string{"lane stalled: it has something to do", "partition=1 lag_records=1 committed=0 position=0", "process_alive=true", "process_alive=false", "no progress for 2s"} {
+	for _, want := range []string{`msg="lane stalled" problem="has something to do`, "partition=1 lag_records=1 committed=0 position=0", "process_alive=true", "process_alive=false", "no progress for 2s"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the log lacks %q:\n%s", want, text)
 		}

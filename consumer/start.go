@@ -257,15 +257,16 @@ func (g *generation) plan(ctx context.Context, c claimedLane, committed []wire.C
 	l.sum()
 	for i := range l.sources {
 		p, f := &l.sources[i].plan, &found[i]
-		attrs := []any{"topic", f.topic, "partition", lane, "checkpoint", f.checkpoint.Offset, "committed", f.committed,
-			"earliest", f.logStart, "replay_from", p.replayFrom, "judge_from", p.judgeFrom}
+		log := e.log.With("topic", f.topic, "partition", lane, "checkpoint", f.checkpoint.Offset, "committed", f.committed,
+			"earliest", f.logStart, "replay_from", p.replayFrom, "judge_from", p.judgeFrom)
 		switch {
 		case p.cause == causeDataLoss:
-			e.log.Error(p.note, append(attrs, "cause", p.cause, "lost_replay", p.lostReplay, "lost_unjudged", p.lostJudge, "lost_rebuild", p.lostRebuild)...)
+			log.Error("the lane goes on without what is lost", "problem", p.note, "cause", p.cause,
+				"lost_replay", p.lostReplay, "lost_unjudged", p.lostJudge, "lost_rebuild", p.lostRebuild)
 		case p.cause != "":
-			e.log.Warn(p.note, append(attrs, "cause", p.cause, "lost_rebuild", p.lostRebuild)...)
+			log.Warn("the lane goes on although something is gone or changed", "problem", p.note, "cause", p.cause, "lost_rebuild", p.lostRebuild)
 		case p.fresh && !f.rekey:
-			e.log.Info("no committed offset and no checkpoint: a first start", attrs...)
+			log.Info("no committed offset and no checkpoint: a first start")
 		}
 	}
 	return l, nil
@@ -355,7 +356,7 @@ func (g *generation) stableOffset(ctx context.Context, topic string, lane int32)
 		if waited := time.Since(began); waited > hangingAfter*e.options.TransactionTimeout {
 			problem := "hanging transaction: the committed offset stays unstable; find it with kafka-transactions find-hanging and end it with kafka-transactions abort"
 			if e.health.set(laneSubject(lane), problem) {
-				e.log.Error(problem, "partition", lane, "waited_seconds", int(waited.Seconds()), "err", err)
+				e.log.Error("the committed offset stays unstable", "problem", problem, "partition", lane, "waited_seconds", int(waited.Seconds()), "err", err)
 			}
 		}
 		if err := delay.Wait(ctx); err != nil {

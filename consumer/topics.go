@@ -169,7 +169,7 @@ func (e *Engine) growRekey(ctx context.Context, former, now int32) error {
 	if !e.options.CreateTopics {
 		return fmt.Errorf("%w: topic %s has %d, the input has %d, and a lane reads the same partition of both: kafka-topics --alter --topic %[2]s --partitions %[4]d, or set kafka.create_topics: true", errPartitionCounts, topic, former, now)
 	}
-	e.log.Info("growing a topic", "topic", topic, "partitions", now, "former", former)
+	e.log.Info("growing a topic", "topic", topic, "partitions", now, "former_partitions", former)
 	return e.options.Client.CreatePartitions(ctx, topic, now)
 }
 

@@ -34,6 +34,7 @@ type Config struct {
 	Pprof   bool          `yaml:"pprof"`
 	Admin   AdminConfig   `yaml:"admin"`
 	Log     LogConfig     `yaml:"log"`
+	Tracing TracingConfig `yaml:"tracing"`
 	Gateway GatewayConfig `yaml:"gateway"`
 }
 
@@ -53,7 +54,8 @@ func NewConfig() *Config {
 		Detail:  "full",
 		HTTP:    "127.0.0.1:9644",
 		Admin:   newAdminConfig(),
-		Log:     LogConfig{Level: "info", Format: "text"},
+		Log:     newLogConfig(),
+		Tracing: newTracingConfig(),
 		Gateway: newGatewayConfig(),
 	}
 }

@@ -23,6 +23,7 @@ func (l *loader) check() {
 	}
 	l.checkServer("admin", &l.config.Admin.TLS, l.config.Admin.TokensFile, l.config.Admin.ReadHeaderTimeout, l.config.Admin.ReadTimeout)
 	l.checkGateway()
+	l.checkTracing()
 }
 
 // wrong notes that a value is not allowed. The path may be that of an element of a list.

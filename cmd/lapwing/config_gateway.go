@@ -26,12 +26,6 @@ type GatewayConfig struct {
 	DrainTimeout      time.Duration `yaml:"drain_timeout" min:"10ms" max:"5m"`
 }
 
-// LogConfig is the section log.
-type LogConfig struct {
-	Level  string `yaml:"level" allow:"debug|info|warn|error"`
-	Format string `yaml:"format" allow:"text|json"`
-}
-
 func newGatewayConfig() GatewayConfig {
 	return GatewayConfig{
 		Listen:            "127.0.0.1:5001",

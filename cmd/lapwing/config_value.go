@@ -73,6 +73,19 @@ func (b Bytes) String() string {
 	return strconv.FormatInt(int64(b), 10)
 }
 
+// Ratio is a share from 0 to 1.
+type Ratio float64
+
+// UnmarshalText takes a number from 0 to 1.
+func (r *Ratio) UnmarshalText(text []byte) error {
+	f, err := strconv.ParseFloat(string(text), 64)
+	if err != nil || !(f >= 0 && f <= 1) { // not a number is neither
+		return errors.New("must be a number from 0 to 1, like 0.01")
+	}
+	*r = Ratio(f)
+	return nil
+}
+
 // Start is where a group without committed offsets begins. The zero value is the earliest record that is kept.
 type Start struct {
 	Latest bool

@@ -68,14 +68,20 @@ func (c *devCmd) Run(ctx context.Context, con *console) error {
 
 	ctx, stop := drainOnSignal(ctx, con.stderr)
 	defer stop()
-	log := newLogger(con.stderr, config.Log)
+	log, closeLog := newLogger(con.stderr, config.Log)
+	defer closeLog()
 	registry, servers := newRegistry()
-	engine, closeEngine, err := config.engine(log, registry)
+	tracer, closeTracer, err := config.tracer(log, registry)
+	if err != nil {
+		return err
+	}
+	defer closeTracer()
+	engine, closeEngine, err := config.engine(log, registry, tracer)
 	if err != nil {
 		return err
 	}
 	defer closeEngine()
-	g, closeGateway, err := config.gateway(log, registry, servers, gatewayListener)
+	g, closeGateway, err := config.gateway(log, registry, servers, tracer, gatewayListener)
 	if err != nil {
 		return err
 	}

@@ -275,7 +275,7 @@ func TestDocumentsNameRealKeys(t *testing.T) {
 			path = path[:at]
 		}
 	}
-	key := regexp.MustCompile(`^(?:kafka|redis|events|gateway|log)\.[a-z_.]+$`)
+	key := regexp.MustCompile(`^(?:kafka|redis|events|gateway|log|tracing)\.[a-z_.]+$`)
 	variable := regexp.MustCompile(`\bLAPWING_[A-Z_]+\b`)
 	ofTests := []string{"LAPWING_TEST_KAFKA", "LAPWING_TEST_REDIS", "LAPWING_TEST_REQUIRE", "LAPWING_TEST_SEED"}
 	for _, name := range documents {

@@ -20,9 +20,15 @@ func (c *gatewayCmd) Run(ctx context.Context, con *console) error {
 	}
 	ctx, stop := drainOnSignal(ctx, con.stderr)
 	defer stop()
-	log := newLogger(con.stderr, config.Log)
+	log, closeLog := newLogger(con.stderr, config.Log)
+	defer closeLog()
 	registry, servers := newRegistry()
-	g, closeAll, err := config.gateway(log, registry, servers, nil)
+	tracer, closeTracer, err := config.tracer(log, registry)
+	if err != nil {
+		return err
+	}
+	defer closeTracer()
+	g, closeAll, err := config.gateway(log, registry, servers, tracer, nil)
 	if err != nil {
 		return err
 	}

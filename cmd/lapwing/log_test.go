@@ -11,7 +11,7 @@ import (
 func TestLoggerLevels(t *testing.T) {
 	for level, want := range map[string]string{"debug": "diwe", "info": "iwe", "warn": "we", "error": "e"} {
 		var out bytes.Buffer
-		l := newLogger(&out, LogConfig{Level: level, Format: "text"})
+		l, _ := newLogger(&out, LogConfig{Level: level, Format: "text"})
 		l.Debug("d")
 		l.Info("i")
 		l.Warn("w")
@@ -29,7 +29,8 @@ func TestLoggerLevels(t *testing.T) {
 
 func TestLoggerFormats(t *testing.T) {
 	var out bytes.Buffer
-	newLogger(&out, LogConfig{Level: "info", Format: "json"}).Info("joined", slog.Any("password", Secret("hunter2")))
+	l, _ := newLogger(&out, LogConfig{Level: "info", Format: "json"})
+	l.Info("joined", slog.Any("password", Secret("hunter2")))
 	var line map[string]any
 	if err := json.Unmarshal(out.Bytes(), &line); err != nil {
 		t.Fatalf("%q is not JSON: %v", out.String(), err)
@@ -38,7 +39,8 @@ func TestLoggerFormats(t *testing.T) {
 		t.Errorf("got %v, want the message and a redacted password", line)
 	}
 	out.Reset()
-	newLogger(&out, LogConfig{Level: "info", Format: "text"}).Info("joined", "generation", 7)
+	l, _ = newLogger(&out, LogConfig{Level: "info", Format: "text"})
+	l.Info("joined", "generation", 7)
 	if !strings.Contains(out.String(), "msg=joined generation=7") {
 		t.Errorf("got %q, want text with msg and generation", out.String())
 	}

@@ -94,16 +94,19 @@ func registeredMetrics(t *testing.T) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, closeEngine, err := NewConfig().engine(slog.New(slog.DiscardHandler), &d)
+	_, closeEngine, err := NewConfig().engine(slog.New(slog.DiscardHandler), &d, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	closeEngine()
-	_, closeGateway, err := NewConfig().gateway(slog.New(slog.DiscardHandler), &d, servers, nil)
+	_, closeGateway, err := NewConfig().gateway(slog.New(slog.DiscardHandler), &d, servers, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	closeGateway()
+	if _, _, err := NewConfig().tracer(slog.New(slog.DiscardHandler), &d); err != nil {
+		t.Fatal(err)
+	}
 	return d.columns
 }
 

@@ -21,9 +21,15 @@ func (c *runCmd) Run(ctx context.Context, con *console) error {
 	limitGarbage()
 	ctx, stop := drainOnSignal(ctx, con.stderr)
 	defer stop()
-	log := newLogger(con.stderr, config.Log)
+	log, closeLog := newLogger(con.stderr, config.Log)
+	defer closeLog()
 	registry, servers := newRegistry()
-	engine, closeAll, err := config.engine(log, registry)
+	tracer, closeTracer, err := config.tracer(log, registry)
+	if err != nil {
+		return err
+	}
+	defer closeTracer()
+	engine, closeAll, err := config.engine(log, registry, tracer)
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/lapwing/lapwing/consumer/contract"
 	"github.com/lapwing/lapwing/consumer/gateway"
 	"github.com/lapwing/lapwing/consumer/httpd"
+	"github.com/lapwing/lapwing/consumer/trace"
 	"github.com/lapwing/lapwing/consumer/wire"
 	"github.com/lapwing/lapwing/state"
 )
@@ -62,12 +63,12 @@ func newRegistry() (*prometheus.Registry, *httpd.Metrics) {
 }
 
 // engine builds the engine of a configuration. The caller calls closeAll when it has ended.
-func (c *Config) engine(log *slog.Logger, registry prometheus.Registerer) (e *consumer.Engine, closeAll func(), err error) {
+func (c *Config) engine(log *slog.Logger, registry prometheus.Registerer, tracer *trace.Tracer) (e *consumer.Engine, closeAll func(), err error) {
 	o, err := c.engineOptions()
 	if err != nil {
 		return nil, nil, err
 	}
-	o.Logger, o.Registerer = log, registry
+	o.Logger, o.Registerer, o.Tracer = log, registry, tracer
 	wireOptions, err := c.WireOptions()
 	if err != nil {
 		return nil, nil, err
@@ -139,10 +140,10 @@ func (c *Config) engineOptions() (consumer.Options, error) {
 }
 
 // gateway builds the gateway of a configuration; the listener may be nil. The caller calls closeAll when it has ended.
-func (c *Config) gateway(log *slog.Logger, registry prometheus.Registerer, servers *httpd.Metrics, listener net.Listener) (g *gateway.Gateway, closeAll func(), err error) {
+func (c *Config) gateway(log *slog.Logger, registry prometheus.Registerer, servers *httpd.Metrics, tracer *trace.Tracer, listener net.Listener) (g *gateway.Gateway, closeAll func(), err error) {
 	k, w := &c.Kafka, &c.Gateway
 	o := gateway.DefaultOptions()
-	o.Logger, o.Registerer, o.HTTP = log, registry, c.gatewayServer()
+	o.Logger, o.Registerer, o.Tracer, o.HTTP = log, registry, tracer, c.gatewayServer()
 	o.HTTP.Listener, o.HTTP.Metrics = listener, servers
 	o.Input, o.Output = k.Input[0], k.Output // any input would do: the engine reads all
 	if o.Decoder, err = c.DecoderOptions(); err != nil {

@@ -106,7 +106,7 @@ func (g *Gateway) serve(ctx context.Context, h http.Handler, hurry chan<- struct
 	var group sync.WaitGroup
 	defer group.Wait()
 	group.Go(func() { served <- g.server.Serve(h) })
-	g.log.Info("gateway is listening", "addr", g.Addr().String())
+	g.log.Info("gateway is listening", "address", g.Addr().String())
 
 	select {
 	case err := <-served:

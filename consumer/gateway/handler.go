@@ -50,8 +50,10 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/event":
 		began := time.Now()
-		a := h.event(w, r)
+		t := h.trace(r, began)
+		a := h.event(w, r, t)
 		h.metrics.answered(a, time.Since(began))
+		h.traced(t, a)
 		if a.status == statusClientGone {
 			panic(http.ErrAbortHandler) // or net/http would answer 200, which half a client may still read
 		}
@@ -80,7 +82,7 @@ func (h *handler) probe(w http.ResponseWriter, r *http.Request, problem error) {
 }
 
 // event handles POST /event up to its answer.
-func (h *handler) event(w http.ResponseWriter, r *http.Request) answer {
+func (h *handler) event(w http.ResponseWriter, r *http.Request, t *traced) answer {
 	if a, ok := checkHeader(r); !ok {
 		return a
 	}
@@ -120,11 +122,12 @@ func (h *handler) event(w http.ResponseWriter, r *http.Request) answer {
 	waiter := h.waiters.add()
 	defer h.waiters.remove(waiter)
 	key := contract.AppendUserKey(nil, userID)
-	m := newMessage(h.options.Partitioner.Partition(key, partitions), now, key, body, recordHeaders(waiter.id, r))
+	m := newMessage(h.options.Partitioner.Partition(key, partitions), now, key, body, recordHeaders(waiter.id, r, t))
+	t.send(m)
 	if err := h.submit(m); err != nil {
 		return writeFailed(err)
 	}
-	return h.await(r, m, waiter)
+	return h.await(r, m, waiter, t)
 }
 
 // checkHeader refuses what is not a JSON request by its header; ok otherwise.
@@ -171,9 +174,13 @@ func (h *handler) decode(body []byte, at time.Time) (userID int64, r *contract.R
 	return event.UserID, r
 }
 
-// recordHeaders are the record's headers: the request's id, and its trace if it has a well-formed one.
-func recordHeaders(id []byte, r *http.Request) []protocol.Header {
+// recordHeaders are the record's headers: the request's id, and its trace: as it goes on from here where requests are traced,
+// otherwise as it came, if it is well-formed.
+func recordHeaders(id []byte, r *http.Request, t *traced) []protocol.Header {
 	headers := []protocol.Header{{Key: contract.HeaderRequestID, Value: id}}
+	if t != nil {
+		return append(headers, protocol.Header{Key: contract.HeaderTraceparent, Value: t.traceparent()})
+	}
 	if trace := r.Header.Get(contract.HeaderTraceparent); isTraceparent(trace) {
 		headers = append(headers, protocol.Header{Key: contract.HeaderTraceparent, Value: []byte(trace)})
 	}
@@ -201,7 +208,7 @@ func isTraceparent(text string) bool {
 
 // await waits for the write and for the result. The result counts as soon as it is there, even where
 // the acknowledgement is late or was lost.
-func (h *handler) await(r *http.Request, m *message, w waiter) answer {
+func (h *handler) await(r *http.Request, m *message, w waiter, t *traced) answer {
 	timer := time.NewTimer(h.options.WriteTimeout)
 	defer timer.Stop()
 	written := m.done // nil once the event is acknowledged
@@ -215,6 +222,7 @@ func (h *handler) await(r *http.Request, m *message, w waiter) answer {
 			if o.err != nil {
 				return writeFailed(o.err)
 			}
+			t.written(o.offset)
 			source = string(contract.AppendSource(nil, contract.Source{
 				Topic: h.options.Input, Partition: m.partition, Offset: o.offset,
 			}))

@@ -10,6 +10,7 @@ import (
 
 	"github.com/lapwing/lapwing/consumer/contract"
 	"github.com/lapwing/lapwing/consumer/httpd"
+	"github.com/lapwing/lapwing/consumer/trace"
 	"github.com/lapwing/lapwing/consumer/wire"
 )
 
@@ -22,6 +23,8 @@ type Options struct {
 	Logger *slog.Logger
 	// Registerer takes the metrics lapwing_gateway_*. Nil: none.
 	Registerer prometheus.Registerer
+	// Tracer takes the spans of requests. Nil: they are not traced, and their traceparent is passed on as it is.
+	Tracer *trace.Tracer
 
 	// Input is the topic that events are written to, Output the one that results are read from.
 	Input, Output string

@@ -118,7 +118,7 @@ func (s lapwingSettings) config(j job) string {
 		b.WriteString("detail: minimal\n")
 	}
 	if s.jsonLog {
-		b.WriteString("log:\n  format: json\n")
+		b.WriteString("log:\n  format: json\n  repeat_interval: 0s\n") // each lane's line is read
 	}
 	return b.String()
 }

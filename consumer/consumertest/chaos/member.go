@@ -55,6 +55,7 @@ redis:
 http: %s
 log:
   format: json
+  repeat_interval: 0s # all lines are evidence
 `, strings.Join(quoted, ", "), r.group, r.input, r.output, r.dead, sessionTimeout, transactionTimeout, m.redis.Addr(), m.http)})
 	return m
 }
