@@ -120,6 +120,8 @@ func (g *generation) lostLayout(ctx context.Context) (layout, error) {
 		for lane, c := range offsets {
 			m, ours := parseCommitMetadata(c.Metadata)
 			switch {
+			case commitMarkNewer(c.Metadata) && e.options.OnReset != OffsetResetRebuild:
+				return layout{}, newerCommitError(finding{topic: s.topic, lane: lane, committed: c.Offset, metadata: c.Metadata})
 			case !ours || m.topic != s.identity():
 			case m.layout.settings != e.layout.settings && e.options.OnReset != OffsetResetRebuild:
 				return layout{}, &stopError{

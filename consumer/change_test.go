@@ -473,6 +473,10 @@ func TestLineageText(t *testing.T) {
 			t.Errorf("%q is taken", bad)
 		}
 	}
+	newer := strings.Replace(lin.String(), `"version"`, `"shape":"x","version"`, 1)
+	if _, err := parseLineage(newer); !errors.Is(err, state.ErrNewer) || !strings.Contains(err.Error(), "shape") || classify(err) != fatal {
+		t.Errorf("a lineage with a field to come: %v", err)
+	}
 	for text, want := range map[string]settling{
 		"settled.7": settled, "drained.7": drained, "settled.8": "", "settled.": "", "drained.x": "", "t.2.murmur2.s": "", "": "", "other.7": "",
 	} {

@@ -82,6 +82,13 @@ func (m mark) String() string {
 	return text
 }
 
+// commitMarkNewer reports whether a newer Lapwing made the commit, by a form of metadata that this build does not know.
+func commitMarkNewer(text string) bool {
+	version, _, ok := strings.Cut(strings.TrimPrefix(text, "lapwing/"), " ")
+	n, err := strconv.ParseUint(version, 10, 31)
+	return ok && err == nil && n > 1 && strings.HasPrefix(text, "lapwing/")
+}
+
 // parseCommitMetadata returns what the metadata of a commit says, and false when Lapwing did not make it.
 func parseCommitMetadata(text string) (mark, bool) {
 	var m mark

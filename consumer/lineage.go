@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/lapwing/lapwing/consumer/contract"
+	"github.com/lapwing/lapwing/state"
 )
 
 // lineage is the one record of the store that says under which layout the group judges, and which states of former layouts
@@ -68,6 +69,12 @@ func parseLineage(text string) (lineage, error) {
 	var g lineage
 	if err := json.Unmarshal([]byte(text), &g); err != nil {
 		return lineage{}, fmt.Errorf("consumer: lineage %.200q: %w", text, err)
+	}
+	// What a newer Lapwing has added means something, and a change of the lineage would lose it.
+	strict := json.NewDecoder(strings.NewReader(text))
+	strict.DisallowUnknownFields()
+	if err := strict.Decode(new(lineage)); err != nil {
+		return lineage{}, fmt.Errorf("consumer: lineage %.200q: %w: %w; %s", text, state.ErrNewer, err, state.RemedyNewer)
 	}
 	g.stored = text
 	for _, e := range append([]era{g.Present}, g.Former...) {

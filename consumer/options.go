@@ -106,6 +106,7 @@ type Options struct {
 	DirtyMax      int // users, per process: flush at so many, and wait when Redis does not take them
 	CacheMax      int // users, per process
 	Shards        int // of the state: part of the layout
+	RecordVersion int // of the users' records that are written, see state.RecordVersion
 }
 
 // DefaultOptions returns the defaults of everything that is not a dependency or a name.
@@ -120,7 +121,7 @@ func DefaultOptions() Options {
 		RequestTimeout:       10 * time.Second, DrainTimeout: 3 * time.Second, StallTimeout: time.Minute,
 		FetchBytesMax: 512 << 10, FetchWaitMax: 500 * time.Millisecond, FetchPause: 3 * time.Millisecond, DecompressedBytesMax: 64 << 20,
 		BatchRecordsMax: 8_000, BatchBytesMax: 900 << 10, LaneBytesMax: 8 << 20,
-		FlushInterval: time.Second, DirtyMax: 200_000, CacheMax: 1_000_000, Shards: 1,
+		FlushInterval: time.Second, DirtyMax: 200_000, CacheMax: 1_000_000, Shards: 1, RecordVersion: state.RecordVersion,
 	}
 }
 
@@ -168,6 +169,8 @@ func (o *Options) validate() error {
 	require(o.DirtyMax > 0, "DirtyMax %d is not above 0", o.DirtyMax)
 	require(o.CacheMax > 0, "CacheMax %d is not above 0", o.CacheMax)
 	require(o.Shards > 0, "Shards %d is not above 0", o.Shards)
+	require(o.RecordVersion >= state.RecordVersionLeast && o.RecordVersion <= state.RecordVersion,
+		"RecordVersion %d is not within %d..%d", o.RecordVersion, state.RecordVersionLeast, state.RecordVersion)
 	return errors.Join(errs...)
 }
 

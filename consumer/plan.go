@@ -96,6 +96,9 @@ func decide(f finding, reset OffsetReset, onDataLoss bool) (plan, error) {
 	if f.stored {
 		m = f.checkpoint.Offset
 	}
+	if commitMarkNewer(f.metadata) && reset != OffsetResetRebuild {
+		return plan{}, newerCommitError(f)
+	}
 	mark, marked := parseCommitMetadata(f.metadata)
 	// An offset of a topic that was deleted means nothing in the one made again under its name.
 	if c >= 0 && marked && mark.topic != f.identity {
@@ -152,6 +155,12 @@ func decide(f finding, reset OffsetReset, onDataLoss bool) (plan, error) {
 		}
 	}
 	return withoutDeleted(p, f, onDataLoss)
+}
+
+// newerCommitError ends the process: another member may be of the newer build, and goes on with the lane.
+func newerCommitError(f finding) error {
+	return fmt.Errorf("%w: the committed offset %d of %s/%d has the metadata %.100q, this build reads lapwing/1; %s",
+		state.ErrNewer, f.committed, f.topic, f.lane, f.metadata, state.RemedyNewer)
 }
 
 func noOffsetError(checkpoint, remedy string) *stopError {

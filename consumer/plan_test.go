@@ -201,6 +201,27 @@ func TestSettingsText(t *testing.T) {
 	}
 }
 
+// TestDecideNewer has an offset that a newer build has committed: not one that somebody else has set. Only a rebuild takes it.
+func TestDecideNewer(t *testing.T) {
+	f := finding{topic: "events", lane: 3, identity: "cccccccc", committed: 100, metadata: "lapwing/2 layout=x", logEnd: 150,
+		checkpoint: state.Checkpoint{Offset: 80, Incarnation: 1}, stored: true}
+	for _, reset := range []OffsetReset{OffsetResetStop, OffsetResetResume} {
+		_, err := decide(f, reset, true)
+		if !errors.Is(err, state.ErrNewer) || classify(err) != fatal {
+			t.Fatalf("%v: %v, want ErrNewer", reset, err)
+		}
+		for _, part := range []string{"the committed offset 100 of events/3", `"lapwing/2 layout=x"`, "start the newer build again"} {
+			if !strings.Contains(err.Error(), part) {
+				t.Errorf("%q does not say %q", err, part)
+			}
+		}
+	}
+	p, err := decide(f, OffsetResetRebuild, false)
+	if err != nil || !p.rebuild || !p.renew || p.replayFrom != 0 || p.judgeFrom != 100 {
+		t.Errorf("rebuild: %+v, %v", p, err)
+	}
+}
+
 func TestLayoutText(t *testing.T) {
 	events := []source{{topic: "events", id: [16]byte{1}}}
 	l := newLayout(events, 6, contract.CRC32, "settings")
@@ -221,6 +242,14 @@ func TestLayoutText(t *testing.T) {
 	} {
 		if _, ours := parseCommitMetadata(text); ours {
 			t.Errorf("%q taken as Lapwing's", text)
+		}
+	}
+	for text, newer := range map[string]bool{
+		strings.Replace(quiet, "lapwing/1", "lapwing/2", 1): true, "lapwing/10 x": true, quiet: false, "lapwing/0 x": false,
+		"lapwing/2": false, "2 x": false, "": false, "lapwing/x y": false,
+	} {
+		if commitMarkNewer(text) != newer {
+			t.Errorf("%q: newer should be %t", text, newer)
 		}
 	}
 	for name, o := range map[string]layout{

@@ -104,7 +104,7 @@ func newTenure(e *Engine, c claimedLane, wake func(), p lanePlan, base state.Che
 		takes:   state.Takes{Incarnation: base.Incarnation, Inherits: c.lineage.inherits(c.number, base.Incarnation)},
 		arrived: make(chan struct{}, 1), order: make(chan boundary, 64), pending: make([]*chunk, len(e.sources)),
 		cache: newCache(e.options.Rules, p.replayFrom), position: p.replayFrom,
-		encoder: contract.NewResultEncoder(e.options.Rules.Types(), e.options.Detail), snapshot: new(state.Snapshot),
+		encoder: contract.NewResultEncoder(e.options.Rules.Types(), e.options.Detail), snapshot: &state.Snapshot{Version: byte(e.options.RecordVersion)},
 		flushes: make(chan int64, 1), acks: make(chan int64, 1),
 		open: newParcel(), openMax: e.options.BatchRecordsMax, waiting: -1, cancel: func(error) {},
 	}

@@ -117,7 +117,12 @@ func parseCheckpoint(text string) (Checkpoint, error) {
 	var c Checkpoint
 	fields := strings.Split(text, " ")
 	if fields[0] != checkpointV1 && fields[0] != checkpointV2 {
-		return c, fmt.Errorf("%w: checkpoint version %.20q is not known, a newer Lapwing may have written it", ErrCorrupt, fields[0])
+		if number, ok := strings.CutPrefix(fields[0], "v"); ok {
+			if n, err := strconv.ParseUint(number, 10, 31); err == nil && n > 2 {
+				return c, fmt.Errorf("%w: checkpoint %.200q, this build reads %s and %s; %s", ErrNewer, text, checkpointV1, checkpointV2, RemedyNewer)
+			}
+		}
+		return c, fmt.Errorf("%w: checkpoint %.200q has no version", ErrCorrupt, text)
 	}
 	names := [...]string{"offset", "layout", "incarnation", "owner", "horizon"}
 	if len(fields) != 1+len(names) {

@@ -39,9 +39,17 @@ import (
 // Version 2 has buckets*2+more and writes each bucket. Version 1 is version 2 with
 // another form of amounts, see v1Amount.
 const (
-	recordVersion   = 3
+	recordVersionV3 = 3
 	recordVersionV2 = 2
 	recordVersionV1 = 1
+)
+
+// Versions that can be written. All from 1 to RecordVersion are read. The one
+// before the newest is still written for whoever asks for it (Snapshot.Version),
+// so that the release before can read the records.
+const (
+	RecordVersion      = recordVersionV3
+	RecordVersionLeast = recordVersionV2
 )
 
 // Codes of event types in a record.
@@ -66,7 +74,7 @@ type Record struct {
 // ErrCorrupt, and dst as it was, if an invariant of the record does not hold.
 func AppendRecord(dst []byte, types *rules.Types, r *Record) ([]byte, error) {
 	c := NewCodec(types)
-	return c.append(dst, r.Incarnation, r.Lane, r.Tag, &r.State)
+	return c.append(dst, RecordVersion, r.Incarnation, r.Lane, r.Tag, &r.State)
 }
 
 // DecodeRecord decodes a record, whose state shares nothing with b. It returns an
@@ -110,29 +118,33 @@ func NewCodec(types *rules.Types) Codec {
 	return c
 }
 
-// append appends the record of a user.
-func (c *Codec) append(dst []byte, incarnation uint32, lane int32, tag int64, st *rules.UserState) ([]byte, error) {
+// append appends the record of a user in a version.
+func (c *Codec) append(dst []byte, version byte, incarnation uint32, lane int32, tag int64, st *rules.UserState) ([]byte, error) {
 	if err := checkHead(lane, tag); err != nil {
 		return dst, err
 	}
 	if err := checkState(st, c.types.Len()); err != nil {
 		return dst, err
 	}
-	return c.AppendState(appendHead(dst, incarnation, lane, tag), st), nil
+	return c.appendState(appendHead(dst, version, incarnation, lane, tag), version, st), nil
 }
 
 // appendHead appends all of a record but its state.
-func appendHead(dst []byte, incarnation uint32, lane int32, tag int64) []byte {
-	dst = append(dst, recordVersion)
+func appendHead(dst []byte, version byte, incarnation uint32, lane int32, tag int64) []byte {
+	dst = append(dst, version)
 	dst = binary.AppendUvarint(dst, uint64(incarnation))
 	dst = binary.AppendUvarint(dst, uint64(lane))
 	return binary.AppendUvarint(dst, uint64(tag))
 }
 
-// AppendState appends what a record has of a state: the compact form in which
-// states are kept in memory, too. The state must be one that Set.Judge and
-// Set.Apply made of a new one or of a decoded one.
+// AppendState appends what a record of the newest version has of a state: the
+// compact form in which states are kept in memory, too. The state must be one that
+// Set.Judge and Set.Apply made of a new one or of a decoded one.
 func (c *Codec) AppendState(dst []byte, st *rules.UserState) []byte {
+	return c.appendState(dst, RecordVersion, st)
+}
+
+func (c *Codec) appendState(dst []byte, version byte, st *rules.UserState) []byte {
 	dst = binary.AppendUvarint(dst, st.RunLength)
 	if st.RunLength > 0 {
 		dst = c.appendType(dst, st.RunType)
@@ -146,7 +158,7 @@ func (c *Codec) AppendState(dst []byte, st *rules.UserState) []byte {
 		} else {
 			dst = binary.AppendVarint(dst, int64(t.Latest-st.Types[i-1].Latest))
 		}
-		dst = appendTypeState(dst, t)
+		dst = appendTypeState(dst, version, t)
 	}
 	return dst
 }
@@ -164,7 +176,7 @@ func (c *Codec) appendType(dst []byte, typ rules.Type) []byte {
 }
 
 // appendTypeState appends what follows the latest time of a type.
-func appendTypeState(dst []byte, t *rules.TypeState) []byte {
+func appendTypeState(dst []byte, version byte, t *rules.TypeState) []byte {
 	dst = binary.AppendUvarint(dst, t.Rising)
 	for i := range t.Last {
 		dst = t.Last[i].AppendBinary(dst)
@@ -172,11 +184,15 @@ func appendTypeState(dst []byte, t *rules.TypeState) []byte {
 	for i := range t.Series {
 		series := &t.Series[i]
 		buckets := series.Buckets
-		alone := lastAlone(t, buckets)
+		alone := version > recordVersionV2 && lastAlone(t, buckets)
 		if alone {
 			buckets = buckets[:len(buckets)-1]
 		}
-		dst = binary.AppendUvarint(dst, withFlag(withFlag(uint64(len(buckets)), alone), i+1 < len(t.Series)))
+		n := uint64(len(buckets))
+		if version > recordVersionV2 {
+			n = withFlag(n, alone)
+		}
+		dst = binary.AppendUvarint(dst, withFlag(n, i+1 < len(t.Series)))
 		if i > 0 {
 			dst = binary.AppendUvarint(dst, uint64(series.Resolution))
 		}

@@ -156,6 +156,12 @@ func TestGoldenRecords(t *testing.T) {
 		if err != nil || !bytes.Equal(b, stored[name]) {
 			t.Errorf("%s: encoded\n%x, %v; golden\n%x", name, b, err, stored[name])
 		}
+		for version := byte(state.RecordVersionLeast); version < state.RecordVersion; version++ {
+			b, err := state.AppendRecordOf(version, types, &record)
+			if want := former[version-1][name]; err != nil || !bytes.Equal(b, want) {
+				t.Errorf("%s: encoded in version %d\n%x, %v; golden\n%x", name, version, b, err, want)
+			}
+		}
 		got, err := state.DecodeRecord(stored[name], types)
 		if err != nil || !sameRecord(&got, &record) {
 			t.Errorf("%s: decoded %+v, %v; want %+v", name, got, err, record)
@@ -165,6 +171,29 @@ func TestGoldenRecords(t *testing.T) {
 		if len(records) != len(goldens(t)) {
 			t.Errorf("testdata has %d records of version %d, %d are known", len(records), i+1, len(goldens(t)))
 		}
+	}
+}
+
+// TestNewerRecord reads a record of a version to come: the message has both versions and what to do.
+func TestNewerRecord(t *testing.T) {
+	record := typical(t)
+	b, err := state.AppendRecord(nil, rules.DefaultTypes(), &record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[0] = state.RecordVersion + 1
+	_, err = state.DecodeRecord(b, rules.DefaultTypes())
+	if !errors.Is(err, state.ErrNewer) {
+		t.Fatalf("%v, want ErrNewer", err)
+	}
+	for _, part := range []string{"record version 4, this build reads 1 to 3", "start the newer build again", "deploy/README.md"} {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("%q does not say %q", err, part)
+		}
+	}
+	b[0] = 0
+	if _, err = state.DecodeRecord(b, rules.DefaultTypes()); errors.Is(err, state.ErrNewer) {
+		t.Errorf("version 0: %v", err)
 	}
 }
 

@@ -15,8 +15,11 @@ func (c *Codec) decodeHead(b []byte) (r Record, state []byte, err error) {
 	if len(b) == 0 {
 		return r, nil, fmt.Errorf("%w: empty record", ErrCorrupt)
 	}
-	if b[0] < recordVersionV1 || b[0] > recordVersion {
-		return r, nil, fmt.Errorf("%w: record version %d is not known, a newer Lapwing may have written it", ErrCorrupt, b[0])
+	if b[0] < recordVersionV1 {
+		return r, nil, fmt.Errorf("%w: there is no record version %d", ErrCorrupt, b[0])
+	}
+	if b[0] > RecordVersion {
+		return r, nil, fmt.Errorf("%w: record version %d, this build reads 1 to %d; %s", ErrNewer, b[0], RecordVersion, RemedyNewer)
 	}
 	in := input{b: b[1:]}
 	incarnation := in.uvarint(math.MaxUint32, "incarnation")

@@ -54,6 +54,21 @@ func TestParseCheckpoint(t *testing.T) {
 	}
 }
 
+// TestNewerCheckpoint tells a form to come from one that is none.
+func TestNewerCheckpoint(t *testing.T) {
+	for text, newer := range map[string]bool{
+		"v3 offset=1 mode=x": true, "v12": true, "v1": false, "v0 offset=1": false, "V3 offset=1": false, "": false, "v": false, "v-3": false,
+	} {
+		_, err := parseCheckpoint(text)
+		if !errors.Is(err, ErrCorrupt) || errors.Is(err, ErrNewer) != newer {
+			t.Errorf("%q: %v, newer should be %t", text, err, newer)
+		}
+		if newer && (!strings.Contains(err.Error(), text) || !strings.Contains(err.Error(), "v1 and v2; "+RemedyNewer)) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
 func FuzzParseFence(f *testing.F) {
 	f.Add("1700000000000000-0123456789abcdef:7:v1 offset=120 layout=5f3a21 incarnation=2 owner=lapwing-0 horizon=60")
 	f.Add("1-0000000000000000:0:")

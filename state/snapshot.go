@@ -11,6 +11,10 @@ import (
 // and its checkpoint. It is filled by Reset and Add, given to Lane.Flush until
 // that returns nil, and then used again. It belongs to one goroutine at a time.
 type Snapshot struct {
+	// Version is that of the records that are added, RecordVersionLeast to
+	// RecordVersion; 0: the newest. It stays through Reset.
+	Version byte
+
 	lane       int32
 	codec      Codec
 	checkpoint Checkpoint
@@ -51,7 +55,11 @@ func (s *Snapshot) Add(user, tag int64, st *rules.UserState) {
 		// By doubling: append would copy a large arena several times on its way to its size.
 		s.arena = slices.Grow(s.arena, max(cap(s.arena), arenaGrowBytes))
 	}
-	arena, err := s.codec.append(s.arena, s.checkpoint.Incarnation, s.lane, tag, st)
+	version := s.Version
+	if version == 0 {
+		version = RecordVersion
+	}
+	arena, err := s.codec.append(s.arena, version, s.checkpoint.Incarnation, s.lane, tag, st)
 	if err != nil {
 		s.err = fmt.Errorf("lane %d, user %d, tag %d: %w", s.lane, user, tag, err)
 		return

@@ -19,6 +19,11 @@ var (
 	// after it was read. Repeating the call does not mend it.
 	ErrCorrupt = errors.New("corrupt state")
 
+	// ErrNewer is what a newer Lapwing has written in a form that this build does
+	// not know. Whoever does not tell the two apart finds it as ErrCorrupt: this
+	// build can do as little with it.
+	ErrNewer error = newerError{}
+
 	// ErrEviction is a server whose eviction policy would drop records.
 	ErrEviction = errors.New("eviction policy is not noeviction")
 
@@ -34,6 +39,18 @@ var (
 	// number to two different writes.
 	ErrPending = errors.New("an earlier snapshot is not acknowledged")
 )
+
+// RemedyNewer says what to do about ErrNewer, and ends its messages.
+const RemedyNewer = "start the newer build again, or go back by making the states anew (Rollback in deploy/README.md)"
+
+// newerError is the type of ErrNewer.
+type newerError struct{}
+
+// Error implements error.
+func (newerError) Error() string { return "written by a newer Lapwing" }
+
+// Unwrap makes errors.Is find ErrCorrupt.
+func (newerError) Unwrap() error { return ErrCorrupt }
 
 // Store keeps user states and checkpoints. It is safe for concurrent use.
 //

@@ -30,6 +30,9 @@ type RedisConfig struct {
 	// CacheMax is how many users, per process, are kept in memory.
 	CacheMax int `yaml:"cache_max" min:"1000" max:"1000000000"`
 
+	// RecordVersion is that of the users' records that are written; all up to the newest are read.
+	RecordVersion int `yaml:"record_version" min:"2" max:"3"`
+
 	DialTimeout  time.Duration `yaml:"dial_timeout" min:"10ms" max:"5m"`
 	ReadTimeout  time.Duration `yaml:"read_timeout" min:"10ms" max:"5m"`
 	WriteTimeout time.Duration `yaml:"write_timeout" min:"10ms" max:"5m"`
@@ -65,6 +68,7 @@ func newRedisConfig() RedisConfig {
 		FlushInterval: time.Second,
 		DirtyMax:      200_000,
 		CacheMax:      1_000_000,
+		RecordVersion: state.RecordVersion,
 		DialTimeout:   3 * time.Second,
 		ReadTimeout:   3 * time.Second,
 		WriteTimeout:  3 * time.Second,

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -434,4 +435,84 @@ func TestDocumentsAreTidy(t *testing.T) {
 			t.Errorf("%s does not end with a line end", name)
 		}
 	}
+}
+
+// TestSizingIsMeasured: each figure of the tables under "Sizing" that is said to be measured stands in the results, and each
+// multiplication and division there is right.
+func TestSizingIsMeasured(t *testing.T) {
+	results := readDocument(t, "deploy/bench/RESULTS.md").text
+	_, section, _ := strings.Cut(readDocument(t, "deploy/README.md").text, "\n## Sizing\n")
+	section, rest, _ := strings.Cut(section, "\n## ")
+	table, _, _ := strings.Cut(section, "\n\n**Engines.**")
+	// Three figures of a row stand in one row of the results, before their bounds.
+	rows := 0
+	for _, m := range regexp.MustCompile(`\| (\d+\.\d\d) \| (\d+\.\d\d) \| (\d+\.\d\d) \|`).FindAllStringSubmatch(table, -1) {
+		rows++
+		if !strings.Contains(regexp.MustCompile(` \([^)]*\)`).ReplaceAllString(results, ""), m[0]) {
+			t.Errorf("Sizing says %s, which no row of the results does", m[0])
+		}
+	}
+	if rows < 4 {
+		t.Errorf("%d rows are compared", rows)
+	}
+	var measured []string
+	for _, sentence := range []string{"145 MB", "388 MB", "864,701", "154 bytes", "218 bytes", "78 bytes", "267 bytes", "133 bytes", "2.6 to 2.7"} {
+		unit := strings.TrimSuffix(sentence, " bytes")
+		if !strings.Contains(section, unit) {
+			t.Errorf("Sizing does not say %s any more", unit)
+		}
+		measured = append(measured, strings.TrimSuffix(sentence, " MB"))
+	}
+	for _, figure := range measured {
+		if !strings.Contains(results, figure) {
+			t.Errorf("Sizing says %s, which no result does", figure)
+		}
+	}
+	// What the document rounds has two figures at least.
+	const rounded = 0.05
+	sums := 0
+	text := strings.ReplaceAll(section+rest, "\n", " ")
+	for _, m := range regexp.MustCompile(`([\d,.]+(?: [*/+-] [\d,.]+)+) = ([\d,]+(?:\.\d+)?)( [MG]B)?`).FindAllStringSubmatch(text, -1) {
+		want := calculated(t, m[1])
+		got := calculated(t, m[2]) * map[string]float64{"": 1, " MB": 1, " GB": 1e3}[m[3]]
+		if m[3] != "" && want > 1e6 {
+			want /= 1e6 // in bytes
+		}
+		sums++
+		if got < want*(1-rounded) || got > want*(1+rounded) {
+			t.Errorf("%q is %v", m[0], want)
+		}
+	}
+	if sums < 15 {
+		t.Errorf("%d sums are checked", sums)
+	}
+}
+
+// calculated returns the value of a sum of products, such as 100 + 0.0004 * 864,701.
+func calculated(t *testing.T, text string) float64 {
+	t.Helper()
+	sum, sign := 0.0, 1.0
+	product, divide := 1.0, false
+	for _, word := range strings.Fields(text) {
+		switch word {
+		case "+", "-":
+			sum += sign * product
+			sign, product, divide = 1, 1, false
+			if word == "-" {
+				sign = -1
+			}
+		case "*", "/":
+			divide = word == "/"
+		default:
+			v, err := strconv.ParseFloat(strings.ReplaceAll(strings.TrimSuffix(word, ","), ",", ""), 64)
+			if err != nil {
+				t.Fatalf("%q: %v", text, err)
+			}
+			if divide {
+				v = 1 / v
+			}
+			product *= v
+		}
+	}
+	return sum + sign*product
 }

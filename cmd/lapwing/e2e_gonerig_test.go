@@ -42,14 +42,20 @@ func newGoneRig(t *testing.T, o systemOptions) *goneRig {
 	skipShort(t)
 	t.Parallel()
 	r := &goneRig{system: newSystem(t, o), ledger: ledger{}}
-	client, err := kgo.NewClient(kgo.SeedBrokers(r.broker))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(client.Close)
-	r.admin = kadm.NewClient(client)
+	r.connect()
 	r.events = consumertest.NewGenerator(consumertest.EventOptions{Seed: 6, Users: 40})
 	return r
+}
+
+// connect gives the operator access to Kafka.
+func (r *goneRig) connect() {
+	r.t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(r.broker))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(client.Close)
+	r.admin = kadm.NewClient(client)
 }
 
 // start starts a new engine with these lines in the section kafka.

@@ -20,6 +20,7 @@ import (
 func TestMain(m *testing.M) {
 	code := consumertest.Main{M: m}.Run()
 	consumertest.RemoveBinary()
+	previousMade.remove()
 	code = max(code, secretsWereTried())
 	os.Exit(code)
 }
@@ -42,6 +43,7 @@ type system struct {
 	tail                string   // lines of no section
 	http                string   // of the next engine; empty: a free port
 	env                 []string // of the engines, beside the test's
+	binary              string   // of the next engine; empty: what is built of this tree
 }
 
 const (
@@ -126,7 +128,7 @@ func (s *system) remove() {
 func (s *system) engine(name string) *consumertest.Engine {
 	s.t.Helper()
 	http := cmp.Or(s.http, "127.0.0.1:"+strconv.Itoa(consumertest.FreePort(s.t)))
-	return consumertest.NewEngine(s.t, consumertest.EngineOptions{Name: name, HTTP: http, Env: s.env, Config: s.config(http)})
+	return consumertest.NewEngine(s.t, consumertest.EngineOptions{Name: name, HTTP: http, Env: s.env, Binary: s.binary, Config: s.config(http)})
 }
 
 // config is the text of a configuration.

@@ -136,6 +136,7 @@ func (c *Config) engineOptions() (consumer.Options, error) {
 	o.FetchBytesMax, o.FetchWaitMax, o.FetchPause, o.DecompressedBytesMax = int32(k.FetchBytesMax), k.FetchWaitMax, k.FetchPause, int(k.DecompressedBytesMax)
 	o.BatchRecordsMax, o.BatchBytesMax, o.LaneBytesMax = k.BatchRecordsMax, int(k.BatchBytesMax), int(k.LaneBytesMax)
 	o.FlushInterval, o.DirtyMax, o.CacheMax, o.Shards = r.FlushInterval, r.DirtyMax, r.CacheMax, r.shards()
+	o.RecordVersion = r.RecordVersion
 	return o, nil
 }
 

@@ -135,6 +135,12 @@ func NewEngine(tb testing.TB, o EngineOptions) *Engine {
 	return e
 }
 
+// ConfigFile returns the file of its configuration, which may be changed before the next start.
+func (e *Engine) ConfigFile() string { return e.config }
+
+// SetEnv replaces what the next start has beside the environment of the test, as name=value.
+func (e *Engine) SetEnv(env ...string) { e.options.Env = env }
+
 // Start starts the process, which must not run.
 func (e *Engine) Start() {
 	e.tb.Helper()
@@ -172,9 +178,6 @@ func (e *Engine) Running() bool {
 		return true
 	}
 }
-
-// ConfigFile is the name of the configuration file.
-func (e *Engine) ConfigFile() string { return e.config }
 
 // Pid returns the id of the process, which must have been started.
 func (e *Engine) Pid() int { return e.command.Process.Pid }
