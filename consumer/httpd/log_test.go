@@ -99,7 +99,7 @@ func TestExposed(t *testing.T) {
 		}
 	}
 	open := serve(t, nil, func(o *Options) { o.Listen = "0.0.0.0:0" })
-	if n := strings.Count(open.log.String(), `protection="`+noTLS+" and "+nobody+`"`); n != 1 {
+	if n := strings.Count(open.log.String(), `problem="`+noTLS+" and "+nobody+`"`); n != 1 {
 		t.Errorf("%d warnings in\n%s", n, open.log)
 	}
 	if closed := serve(t, nil, nil); strings.Contains(closed.log.String(), "other machines") {

@@ -84,7 +84,7 @@ func (s *Server) Listen(ctx context.Context) (net.Addr, error) {
 	}
 	addr := s.listener.Addr()
 	if lacks := s.options.Exposed(); lacks != "" {
-		s.log.Warn("other machines can reach this listener", "addr", addr.String(), "protection", lacks)
+		s.log.Warn("other machines can reach this listener", "address", addr.String(), "problem", lacks)
 	}
 	return addr, nil
 }
