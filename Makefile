@@ -17,8 +17,9 @@ TEST_FLAGS   ?=
 TEST_TIMEOUT ?= 20m
 # Packages tested at a time: they share one broker.
 TEST_PACKAGES_AT_A_TIME ?= 2
-# How long each fuzz target runs, and which functions "make microbench" measures.
+# How long each fuzz target runs, and below which folders they are; which functions "make microbench" measures.
 FUZZ_TIME ?= 10s
+FUZZ_IN   ?= .
 BENCH     ?= .
 # The benchmark against peers, and the chart's tests, are modules of their own, so that none of their dependencies
 # reach the product.
@@ -84,10 +85,10 @@ download: ## fetch all that lint and the tests need of modules, so that they run
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZ_TIME (10s)
 	@set -e; \
-	grep -rl --include='*_test.go' '^func Fuzz' . | sort | while read -r file; do \
+	grep -rl --include='*_test.go' '^func Fuzz' $(FUZZ_IN) | sort | while read -r file; do \
 	  sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$$file" | while read -r target; do \
 	    echo "$$target in $$(dirname "$$file")"; \
-	    $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZ_TIME) "$$(dirname "$$file")" </dev/null || exit 1; \
+	    $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZ_TIME) "./$$(dirname "$$file")" </dev/null || exit 1; \
 	  done || exit 1; \
 	done
 
