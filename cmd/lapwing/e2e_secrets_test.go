@@ -113,7 +113,7 @@ func secretVariables(c *Config) []string {
 	for i := range fields {
 		f := &fields[i]
 		secret := f.isSecret() || slices.ContainsFunc(fields, func(other field) bool { return other.isSecret() && other.path+"_file" == f.path })
-		for _, suffix := range []string{"password_file", "secret_file", "token_file", "tokens_file", "key_file"} {
+		for _, suffix := range []string{"password_file", "secret_file", "token_file", "tokens_file", "key_file", "headers_file"} {
 			secret = secret || strings.HasSuffix(f.path, suffix)
 		}
 		if secret {

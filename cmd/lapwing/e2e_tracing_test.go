@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -59,22 +57,15 @@ func postTraced(t *testing.T, url, event, traceparent string) {
 const clientTrace = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 // TestTraceOfARequest follows a request through a gateway and an engine, processes of their own on real services, to a
-// collector over TLS: the spans are those of one trace, each the child of the one before, and the times are in order.
+// collector over mutual TLS: the spans are those of one trace, each the child of the one before, and the times are in order.
 func TestTraceOfARequest(t *testing.T) {
 	s := newSystem(t, systemOptions{})
-	collector := consumertest.NewCollector(t, true)
-	dir := t.TempDir()
-	files := map[string]string{
-		"ca.pem":  string(collector.CertificatePEM()),
-		"headers": "# of the collector\nAuthorization: Bearer lapwing-test-secret-tracing\n\n",
-	}
-	for name, text := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	s.tail = fmt.Sprintf("tracing: {endpoint: %q, sample_ratio: 0, ca_file: %q, headers_file: %q, export_interval: 20ms}",
-		collector.URL, filepath.Join(dir, "ca.pem"), filepath.Join(dir, "headers"))
+	authority := consumertest.NewAuthority(t)
+	collector := consumertest.NewCollector(t, authority)
+	headers := writeFile(t, t.TempDir(), "headers", "# of the collector\nAuthorization: Bearer lapwing-test-secret-tracing\n\n")
+	certFile, keyFile := authority.Issue("lapwing")
+	s.tail = fmt.Sprintf("tracing: {endpoint: %q, sample_ratio: 0, ca_file: %q, cert_file: %q, key_file: %q, headers_file: %q, export_interval: 20ms}",
+		collector.URL, authority.CAFile(), certFile, keyFile, headers)
 	engine := s.engine("engine")
 	gateway, url := s.gateway(s.tail)
 	engine.Start()
@@ -188,7 +179,7 @@ func TestTracedRepeats(t *testing.T) {
 		t.Skip("the killed member's session has to end; left out by -short")
 	}
 	s := newSystem(t, systemOptions{})
-	collector := consumertest.NewCollector(t, false)
+	collector := consumertest.NewCollector(t, nil)
 	s.extra = "  guarantee: at_least_once\n  offset_commit_interval: 10s"
 	s.tail = fmt.Sprintf("tracing: {endpoint: %q, sample_ratio: 0.5}", collector.URL)
 	e := s.engine("engine")

@@ -1,8 +1,8 @@
 package consumertest
 
 import (
+	"crypto/tls"
 	"encoding/hex"
-	"encoding/pem"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -40,12 +40,13 @@ type CollectedSpan struct {
 	Error             string
 }
 
-// NewCollector starts a collector on loopback; with tls it has a certificate of its own (Server.Certificate).
-func NewCollector(tb testing.TB, tls bool) *Collector {
+// NewCollector starts a collector on loopback; with an authority it speaks TLS, and clients need a certificate of it, too.
+func NewCollector(tb testing.TB, a *Authority) *Collector {
 	tb.Helper()
 	c := new(Collector)
 	c.Server = httptest.NewUnstartedServer(c)
-	if tls {
+	if a != nil {
+		c.Server.TLS = &tls.Config{Certificates: []tls.Certificate{a.Certificate("collector")}, ClientCAs: a.Pool(), ClientAuth: tls.RequireAndVerifyClientCert}
 		c.Server.StartTLS()
 	} else {
 		c.Server.Start()
@@ -53,11 +54,6 @@ func NewCollector(tb testing.TB, tls bool) *Collector {
 	c.URL = c.Server.URL
 	tb.Cleanup(c.Server.Close)
 	return c
-}
-
-// CertificatePEM is the certificate of a collector with TLS.
-func (c *Collector) CertificatePEM() []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Server.Certificate().Raw})
 }
 
 // Answer sets how requests are answered from now on, in place of being taken; nil: they are taken again.

@@ -1,8 +1,6 @@
 package otlp
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"math"
 	"net/http"
@@ -56,7 +54,7 @@ func (e *Exporter) dropped(reason string) int {
 }
 
 func TestExport(t *testing.T) {
-	c := consumertest.NewCollector(t, false)
+	c := consumertest.NewCollector(t, nil)
 	e := newExporter(t, c, func(o *Options) {
 		o.Resource = []trace.Attribute{trace.Text("service.name", "lapwing")}
 		o.Headers = http.Header{"Authorization": {"Bearer lapwing-test-secret-otlp"}}
@@ -91,7 +89,7 @@ func TestExport(t *testing.T) {
 
 // TestBatches: spans go in requests of at most BatchMax, in their order, and a full one does not wait for the interval.
 func TestBatches(t *testing.T) {
-	c := consumertest.NewCollector(t, false)
+	c := consumertest.NewCollector(t, nil)
 	e := newExporter(t, c, func(o *Options) { o.BatchMax, o.Interval = 10, time.Hour })
 	e.Take(spans(25))
 	c.WaitSpans(t, 20, 10*time.Second)
@@ -109,7 +107,7 @@ func TestBatches(t *testing.T) {
 
 // TestQueueIsBounded: while the collector hangs, Take neither blocks nor keeps more than QueueMax, and Close ends in time.
 func TestQueueIsBounded(t *testing.T) {
-	c := consumertest.NewCollector(t, false)
+	c := consumertest.NewCollector(t, nil)
 	release, hangs := make(chan struct{}), make(chan struct{}, 1)
 	c.Answer(func(_ http.ResponseWriter, r *http.Request) {
 		hangs <- struct{}{}
@@ -164,7 +162,7 @@ func TestRetries(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			c := consumertest.NewCollector(t, false)
+			c := consumertest.NewCollector(t, nil)
 			var asked atomic.Int32
 			c.Answer(func(w http.ResponseWriter, _ *http.Request) {
 				if asked.Add(1) >= tt.refused {
@@ -191,7 +189,7 @@ func TestRetries(t *testing.T) {
 
 // TestRetryAfter: the collector says how long to wait.
 func TestRetryAfter(t *testing.T) {
-	c := consumertest.NewCollector(t, false)
+	c := consumertest.NewCollector(t, nil)
 	c.Answer(func(w http.ResponseWriter, _ *http.Request) {
 		c.Answer(nil)
 		w.Header().Set("Retry-After", "1")
@@ -208,7 +206,7 @@ func TestRetryAfter(t *testing.T) {
 // TestPartialSuccess: what the collector says that it did not take is counted as dropped, whatever number it says.
 func TestPartialSuccess(t *testing.T) {
 	for says, want := range map[int64]int{3: 3, 0: 0, 5: 4, math.MaxInt64: 4, -1: 0} {
-		c := consumertest.NewCollector(t, false)
+		c := consumertest.NewCollector(t, nil)
 		c.Answer(func(w http.ResponseWriter, _ *http.Request) {
 			text, err := proto.Marshal(&v1.ExportTraceServiceResponse{PartialSuccess: &v1.ExportTracePartialSuccess{RejectedSpans: says, ErrorMessage: "too old"}})
 			if err != nil {
@@ -227,10 +225,9 @@ func TestPartialSuccess(t *testing.T) {
 }
 
 func TestTLS(t *testing.T) {
-	c := consumertest.NewCollector(t, true)
-	pool := x509.NewCertPool()
-	pool.AddCert(c.Server.Certificate())
-	newExporter(t, c, func(o *Options) { o.TLS = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12} }).Take(spans(1))
+	a := consumertest.NewAuthority(t)
+	c := consumertest.NewCollector(t, a)
+	newExporter(t, c, func(o *Options) { o.TLS = a.ClientConfig() }).Take(spans(1))
 	c.WaitSpans(t, 1, 10*time.Second)
 
 	e := newExporter(t, c, func(o *Options) { o.RetryTimeout = 50 * time.Millisecond }) // trusts the system's only
