@@ -184,6 +184,10 @@ func parseSources(text string) ([]int64, error) {
 // without a checkpoint of that incarnation has none, -1), the layout and horizon
 // of the shard that is furthest behind, and the first owner that is named, since
 // fencing an owner that is gone does no harm.
+//
+// A lane's very first checkpoint has no owner, and may be cut short by a crash or
+// a rebalance. At offset 0 it stands for no states at all, so a shard that lacks
+// it has what it says, and the checkpoint holds.
 func mergeCheckpoints(shards []*Checkpoint) (Checkpoint, bool) {
 	var newest uint32
 	found := false
@@ -212,7 +216,7 @@ func mergeCheckpoints(shards []*Checkpoint) (Checkpoint, bool) {
 		}
 	}
 	merged.Owner = owner
-	if missing {
+	if missing && (owner != "" || merged.Offset > 0) {
 		merged.Offset, merged.Sources = -1, nil
 	}
 	return merged, true

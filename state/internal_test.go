@@ -121,13 +121,16 @@ func TestMergeCheckpoints(t *testing.T) {
 		want   Checkpoint
 		found  bool
 	}{
-		"none":                  {[]*Checkpoint{nil, nil}, Checkpoint{Offset: -1}, false},
-		"one shard":             {[]*Checkpoint{at(5, 1, "a")}, Checkpoint{5, nil, "l5", 1, "a", 5}, true},
-		"the smallest":          {[]*Checkpoint{at(7, 1, "a"), at(5, 1, "a"), at(9, 1, "a")}, Checkpoint{5, nil, "l5", 1, "a", 5}, true},
-		"a shard is lost":       {[]*Checkpoint{at(7, 1, "a"), nil, at(5, 1, "a")}, Checkpoint{-1, nil, "l5", 1, "a", 5}, true},
-		"an older incarnation":  {[]*Checkpoint{at(3, 0, "a"), at(5, 1, "a")}, Checkpoint{-1, nil, "l5", 1, "a", 5}, true},
-		"an owner half cleared": {[]*Checkpoint{at(5, 1, ""), at(5, 1, "a")}, Checkpoint{5, nil, "l5", 1, "a", 5}, true},
-		"an owner half set":     {[]*Checkpoint{at(5, 1, "b"), at(5, 1, "a")}, Checkpoint{5, nil, "l5", 1, "b", 5}, true},
+		"none":                   {[]*Checkpoint{nil, nil}, Checkpoint{Offset: -1}, false},
+		"one shard":              {[]*Checkpoint{at(5, 1, "a")}, Checkpoint{5, nil, "l5", 1, "a", 5}, true},
+		"the smallest":           {[]*Checkpoint{at(7, 1, "a"), at(5, 1, "a"), at(9, 1, "a")}, Checkpoint{5, nil, "l5", 1, "a", 5}, true},
+		"a shard is lost":        {[]*Checkpoint{at(7, 1, "a"), nil, at(5, 1, "a")}, Checkpoint{-1, nil, "l5", 1, "a", 5}, true},
+		"an older incarnation":   {[]*Checkpoint{at(3, 0, "a"), at(5, 1, "a")}, Checkpoint{-1, nil, "l5", 1, "a", 5}, true},
+		"the first is cut short": {[]*Checkpoint{at(0, 1, ""), nil}, Checkpoint{0, nil, "l0", 1, "", 0}, true},
+		"begun, and one is lost": {[]*Checkpoint{at(0, 1, "a"), nil}, Checkpoint{-1, nil, "l0", 1, "a", 0}, true},
+		"left, and one is lost":  {[]*Checkpoint{at(5, 1, ""), nil}, Checkpoint{-1, nil, "l5", 1, "", 5}, true},
+		"an owner half cleared":  {[]*Checkpoint{at(5, 1, ""), at(5, 1, "a")}, Checkpoint{5, nil, "l5", 1, "a", 5}, true},
+		"an owner half set":      {[]*Checkpoint{at(5, 1, "b"), at(5, 1, "a")}, Checkpoint{5, nil, "l5", 1, "b", 5}, true},
 	} {
 		if got, found := mergeCheckpoints(test.shards); !reflect.DeepEqual(got, test.want) || found != test.found {
 			t.Errorf("%s: %+v, %v; want %+v, %v", name, got, found, test.want, test.found)
