@@ -68,25 +68,22 @@ func (c *devCmd) Run(ctx context.Context, con *console) error {
 
 	ctx, stop := drainOnSignal(ctx, con.stderr)
 	defer stop()
-	log, closeLog := newLogger(con.stderr, config.Log)
-	defer closeLog()
-	registry, servers := newRegistry()
-	tracer, closeTracer, err := config.tracer(log, registry)
+	o, closeObserver, err := config.observer(con.stderr)
 	if err != nil {
 		return err
 	}
-	defer closeTracer()
-	engine, closeEngine, err := config.engine(log, registry, tracer)
+	defer closeObserver()
+	engine, closeEngine, err := config.engine(o.log, o.registry, o.tracer)
 	if err != nil {
 		return err
 	}
 	defer closeEngine()
-	g, closeGateway, err := config.gateway(log, registry, servers, tracer, gatewayListener)
+	g, closeGateway, err := config.gateway(o.log, o.registry, o.servers, o.tracer, gatewayListener)
 	if err != nil {
 		return err
 	}
 	defer closeGateway()
-	admin, err := config.admin(log, registry, servers, engine.Alive, engine.Ready)
+	admin, err := config.admin(o.log, o.registry, o.servers, engine.Alive, engine.Ready)
 	if err != nil {
 		return err
 	}

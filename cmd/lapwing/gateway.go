@@ -20,21 +20,18 @@ func (c *gatewayCmd) Run(ctx context.Context, con *console) error {
 	}
 	ctx, stop := drainOnSignal(ctx, con.stderr)
 	defer stop()
-	log, closeLog := newLogger(con.stderr, config.Log)
-	defer closeLog()
-	registry, servers := newRegistry()
-	tracer, closeTracer, err := config.tracer(log, registry)
+	o, closeObserver, err := config.observer(con.stderr)
 	if err != nil {
 		return err
 	}
-	defer closeTracer()
-	g, closeAll, err := config.gateway(log, registry, servers, tracer, nil)
+	defer closeObserver()
+	g, closeAll, err := config.gateway(o.log, o.registry, o.servers, o.tracer, nil)
 	if err != nil {
 		return err
 	}
 	defer closeAll()
 	alive := func() (bool, string) { return true, "" } // it answers
-	admin, err := config.admin(log, registry, servers, alive, func() (bool, string) {
+	admin, err := config.admin(o.log, o.registry, o.servers, alive, func() (bool, string) {
 		if err := g.Ready(); err != nil {
 			return false, err.Error() + "\n"
 		}

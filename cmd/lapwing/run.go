@@ -21,20 +21,17 @@ func (c *runCmd) Run(ctx context.Context, con *console) error {
 	limitGarbage()
 	ctx, stop := drainOnSignal(ctx, con.stderr)
 	defer stop()
-	log, closeLog := newLogger(con.stderr, config.Log)
-	defer closeLog()
-	registry, servers := newRegistry()
-	tracer, closeTracer, err := config.tracer(log, registry)
+	o, closeObserver, err := config.observer(con.stderr)
 	if err != nil {
 		return err
 	}
-	defer closeTracer()
-	engine, closeAll, err := config.engine(log, registry, tracer)
+	defer closeObserver()
+	engine, closeAll, err := config.engine(o.log, o.registry, o.tracer)
 	if err != nil {
 		return err
 	}
 	defer closeAll()
-	admin, err := config.admin(log, registry, servers, engine.Alive, engine.Ready)
+	admin, err := config.admin(o.log, o.registry, o.servers, engine.Alive, engine.Ready)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"time"
@@ -60,6 +61,29 @@ func newRegistry() (*prometheus.Registry, *httpd.Metrics) {
 		panic(err) // as MustRegister: two of a name in a registry of nobody else's
 	}
 	return registry, servers
+}
+
+// observer is how a command is seen: what it logs to, its metrics, and its traces.
+type observer struct {
+	log      *slog.Logger
+	registry *prometheus.Registry
+	servers  *httpd.Metrics
+	tracer   *trace.Tracer // nil: none
+}
+
+// observer builds that of a configuration. The caller calls closeAll when everything that uses it has ended.
+func (c *Config) observer(w io.Writer) (o observer, closeAll func(), err error) {
+	log, closeLog := newLogger(w, c.Log)
+	registry, servers := newRegistry()
+	tracer, closeTracer, err := c.tracer(log, registry)
+	if err != nil {
+		closeLog()
+		return observer{}, nil, err
+	}
+	return observer{log, registry, servers, tracer}, func() {
+		closeTracer()
+		closeLog()
+	}, nil
 }
 
 // engine builds the engine of a configuration. The caller calls closeAll when it has ended.

@@ -187,7 +187,7 @@ func (c *cluster) serve(t testing.TB, adjust func(*Options)) *running {
 		t.Fatal(err)
 	}
 	o.HTTP.Listener = listener
-	log := new(logBuffer)
+	log := new(consumertest.LogBuffer)
 	o.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	if adjust != nil {
 		adjust(&o)
@@ -223,24 +223,6 @@ func (c *cluster) serve(t testing.TB, adjust func(*Options)) *running {
 		}
 	})
 	return r
-}
-
-// logBuffer keeps a log; it is safe for concurrent use.
-type logBuffer struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
 }
 
 // ready waits until the gateway takes requests.

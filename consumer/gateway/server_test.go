@@ -327,7 +327,7 @@ func FuzzServer(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	log := new(logBuffer)
+	log := new(consumertest.LogBuffer)
 	o := httpd.DefaultOptions()
 	o.Name, o.Listener, o.TokensFile = "gateway", listener, writeFile(f, "tokens", []byte(token))
 	o.ReadHeaderTimeout, o.ReadTimeout, o.IdleTimeout = time.Second, time.Second, time.Second

@@ -1,7 +1,6 @@
 package httpd
 
 import (
-	"bytes"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -11,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -71,7 +69,7 @@ type running struct {
 	*Server
 	t   testing.TB
 	url string
-	log *logBuffer
+	log *consumertest.LogBuffer
 }
 
 // hello is what the handler of the tests answers; it also says what it saw of the request's Authorization.
@@ -90,7 +88,7 @@ func serve(t testing.TB, h http.Handler, adjust func(*Options)) *running {
 	t.Helper()
 	o := DefaultOptions()
 	o.Name, o.Listen, o.ReloadInterval = "test", "127.0.0.1:0", 5*time.Millisecond
-	r := &running{t: t, log: new(logBuffer)}
+	r := &running{t: t, log: new(consumertest.LogBuffer)}
 	o.Logger = newLog(r.log)
 	scheme := "http"
 	if adjust != nil {
@@ -207,25 +205,7 @@ func eventually(t testing.TB, what string, done func() bool) {
 	}
 }
 
-// logBuffer keeps a log; it is safe for concurrent use.
-type logBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
-
 // newLog returns a logger of all levels.
-func newLog(b *logBuffer) *slog.Logger {
+func newLog(b *consumertest.LogBuffer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }

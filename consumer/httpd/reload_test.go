@@ -163,7 +163,7 @@ func TestWatched(t *testing.T) {
 		if err := os.Chtimes(name, at, at); err != nil {
 			t.Fatal(err)
 		}
-		r := &logBuffer{}
+		r := &consumertest.LogBuffer{}
 		if stale := w.refresh(newLog(r), "texts"); stale != c.stale || *w.Load() != c.want {
 			t.Errorf("%q: %q, stale %t; want %q, %t", c.text, *w.Load(), stale, c.want, c.stale)
 		}
